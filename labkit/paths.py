@@ -15,7 +15,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def clone() -> Path | None:
-    """The root of the git clone (or unpacked source) that labkit runs from; None when installed from a wheel."""
+    """The root of the clone (or unpacked source) that labkit runs from; None when installed from a wheel."""
     root = _PACKAGE.parent
     return root if (root / "pyproject.toml").is_file() and (root / "solutions").is_dir() else None
 
@@ -86,6 +86,7 @@ def write_atomic(path: Path, content: bytes | str) -> Path:
         temporary.unlink(missing_ok=True)
         kept = " The older file is untouched." if path.exists() else ""
         raise LabkitError(
-            f"Can't write {path}: {error.strerror or error}.{kept} Free some space or choose a writable folder."
+            f"Can't write {path}: {error.strerror or error}.{kept}"
+            " Free some space or choose a writable folder."
         ) from error
     return path

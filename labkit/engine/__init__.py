@@ -1,0 +1,10 @@
+"""The one training loop, evaluation, checkpoints and history."""
+
+from .evaluate import Evaluation, evaluate
+from .fit import fit
+from .history import History
+from .recipe import Recipe
+from .run import Run, load_run
+from .stage import Stage
+
+__all__ = ["Evaluation", "History", "Recipe", "Run", "Stage", "evaluate", "fit", "load_run"]

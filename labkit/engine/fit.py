@@ -1,0 +1,151 @@
+"""`fit`: the one entry to training. The loop itself is in `trainer`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..data import Augment, DataModule
+from ..errors import LabkitError, unknown
+from .recipe import Recipe
+from .run import Run
+from .trainer import Trainer
+
+
+def fit(
+    method: nn.Module,
+    data: DataModule,
+    epochs: int | None = None,
+    *,
+    steps: int | None = None,
+    augment: Augment | str | None = "default",
+    out: Path | str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    device: str | None = None,
+    **recipe: Any,
+) -> Run:
+    """Train a method on a data module: one process, or many under `accelerate launch`, unchanged.
+
+    The same seed on the same machine gives the same result; a resumed run repeats an uninterrupted one.
+    With BatchNorm over several processes, statistics are global on CUDA (SyncBN) and per process on the CPU.
+
+    Args:
+        method: a module with `losses(batch, progress) -> {"total": ...}` and `deployed() -> Classifier`;
+            optional `stages()`, `param_groups()`, `on_step_end(step)`. See `labkit.methods`.
+        data: trains on `.train`, keeps the best weights by `.val`; `.test` is never touched.
+        epochs: passes over the training set, of every stage that names no length itself.
+        steps: optimiser steps instead of epochs (validated at most 30 times).
+        augment: 'default' takes the data's own, None none; or an `Augment`, or a preset's name.
+        out: folder for config.yaml, history.csv, last.safetensors, best.safetensors (and stageN/);
+            None keeps everything in memory.
+        resume: go on from `out`'s last checkpoint if there is one.
+        overwrite: allow a new run in a folder that holds one.
+        progress: show a progress bar; None shows it unless LABKIT_QUIET is set.
+        device: 'cpu', 'cuda', ...; None takes accelerate's choice.
+        **recipe: options of `Recipe`: batch_size, optimizer, lr, weight_decay, momentum, schedule, warmup,
+            precision, clip, patience, validate_every, seed.
+
+    Returns:
+        The `Run`; the method's deployed classifier holds the weights that were best on validation.
+
+    Raises:
+        LabkitError: an option is wrong, the training split is empty, the loss is not finite (with its epoch
+            and batch), the folder holds another run, or a checkpoint can't be written or read.
+        KeyboardInterrupt: after saving, when `out` is given.
+    """
+    started = time.perf_counter()
+    if (epochs is None) == (steps is None):
+        raise LabkitError("Give fit either epochs=... or steps=..., one of the two.")
+    length = epochs if epochs is not None else steps
+    if length < 1:
+        raise LabkitError(
+            f"{'epochs' if epochs is not None else 'steps'} must be at least 1, but it is {length}."
+        )
+    if not callable(getattr(method, "losses", None)) or not callable(getattr(method, "deployed", None)):
+        raise LabkitError(
+            f"fit trains a method, but got {type(method).__name__}:"
+            " wrap a network as labkit.methods.create('scratch', student=network)."
+        )
+    if len(data.train) == 0:
+        raise LabkitError(f"The training split of '{data.name}' is empty: give it at least one image.")
+    options = _recipe(recipe)
+    policy = data.augment if augment == "default" else augment
+    policy = Augment.preset(policy) if isinstance(policy, str) else policy
+    config = _config(method, data, options, policy, epochs, steps)
+    trainer = Trainer(
+        method,
+        data,
+        options,
+        augment=policy,
+        epochs=epochs,
+        steps=steps,
+        folder=_folder(out, resume, overwrite),
+        config=config,
+        progress=progress,
+        device=device,
+    )
+    trainer.run(resume)
+    return Run(
+        model=method.deployed(),
+        accuracy=trainer.at.best if trainer.validates else float("nan"),
+        history=trainer.at.history,
+        losses=trainer.at.losses,
+        folder=trainer.store.folder,
+        config=config,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _recipe(options: dict[str, Any]) -> Recipe:
+    known = Recipe.__dataclass_fields__
+    for name in options:
+        if name not in known:
+            raise unknown("option of fit", name, known)
+    return Recipe(**options)
+
+
+def _folder(out: Path | str | None, resume: bool, overwrite: bool) -> Path | None:
+    if out is None:
+        return None
+    folder = Path(out)
+    if (folder / "last.safetensors").exists() and not (resume or overwrite):
+        raise LabkitError(
+            f"{folder} already holds a run: pass resume=True to go on, overwrite=True to replace it,"
+            " or another folder."
+        )
+    return folder
+
+
+def _config(
+    method: nn.Module,
+    data: DataModule,
+    recipe: Recipe,
+    augment: Augment | None,
+    epochs: int | None,
+    steps: int | None,
+) -> dict[str, Any]:
+    """What decides the result, in plain types: written to config.yaml and compared at resume."""
+    from .. import __version__
+
+    config: dict[str, Any] = {
+        "labkit": __version__,
+        "method": {"name": getattr(method, "name", type(method).__name__), **getattr(method, "options", {})},
+        "data": {"name": data.name, "train": len(data.train), **getattr(data, "options", {})},
+        "augment": asdict(augment) if augment else None,
+        "epochs": epochs,
+        "steps": steps,
+        "recipe": asdict(recipe),
+    }
+    student = method.deployed()
+    if hasattr(student, "config"):
+        config["model"] = dict(student.config)
+    teacher = getattr(method, "teacher", None)
+    if hasattr(teacher, "config"):
+        config["teacher"] = dict(teacher.config)
+    return config

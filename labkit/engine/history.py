@@ -1,0 +1,49 @@
+"""What a run recorded, one row per epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, overload
+
+from ..paths import write_atomic
+
+
+class History(list):
+    """A list of rows (dicts); `history["val_accuracy"]` gives one column, None where a row lacks it."""
+
+    @overload
+    def __getitem__(self, key: str) -> list[Any]: ...
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+    def __getitem__(self, key):
+        return [row.get(key) for row in self] if isinstance(key, str) else super().__getitem__(key)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns in the order of their first appearance."""
+        return list(dict.fromkeys(name for row in self for name in row))
+
+    def save(self, path: Path) -> Path:
+        """Write all rows as CSV, atomically."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self)
+        return write_atomic(path, text.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> History:
+        """Read a CSV written by `save`; numbers come back as int or float, empty cells as absent."""
+        with open(path, newline="") as file:
+            return cls({k: _number(v) for k, v in row.items() if v != ""} for row in csv.DictReader(file))
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

@@ -1,0 +1,291 @@
+"""The training loop, on accelerate."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data import Augment, Batch, DataModule, batches
+from ..errors import LabkitError
+from ..rng import seed_everything
+from .dropout import Clock, keyed_dropout
+from .evaluate import evaluate
+from .recipe import Recipe
+from .session import interruptible, make_accelerator
+from .stage import Losses, Stage
+from .store import Position, Store
+
+LOOK_EVERY = 32  # steps between looks at the loss on an accelerator, where each look waits for the device
+
+
+class _Step(nn.Module):
+    """One batch's losses as a forward pass, so that DistributedDataParallel sees it."""
+
+    def __init__(self, method: nn.Module, losses: Losses) -> None:
+        super().__init__()
+        self.method, self.losses = method, losses
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        return self.losses(batch, progress)
+
+
+class Trainer:
+    """Runs the stages of a method. Built and used by `fit`, which documents the arguments."""
+
+    def __init__(
+        self,
+        method: nn.Module,
+        data: DataModule,
+        recipe: Recipe,
+        *,
+        augment: Augment | None,
+        epochs: int | None,
+        steps: int | None,
+        folder: Path | None,
+        config: dict[str, Any],
+        progress: bool | None,
+        device: str | None,
+    ) -> None:
+        self.method, self.data, self.recipe, self.augment = method, data, recipe, augment
+        self.epochs, self.steps = epochs, steps
+        self.accelerator = make_accelerator(recipe, device)
+        self.device = self.accelerator.device
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        quiet = bool(os.environ.get("LABKIT_QUIET")) if progress is None else not progress
+        self.quiet = quiet or not self.accelerator.is_main_process
+        self.store = Store(folder, config, self.accelerator)
+        self.validates = data.val is not None and len(data.val) > 0
+        self.at = Position()
+        self.clock = Clock(recipe.seed)
+        self.pending: list[tuple[int, int, dict[str, Tensor]]] = []  # batch number, images, its terms
+        self.logits: Tensor | None = None  # of this step's first training pass through the watched model
+        self.kept: dict[str, Tensor] | None = None  # the watched model's best weights
+        if recipe.batch_size < self.world:
+            raise LabkitError(f"batch_size {recipe.batch_size} is smaller than the {self.world} processes.")
+
+    def run(self, resume: bool) -> None:
+        """Train all stages, from the last checkpoint if `resume` finds one."""
+        seed_everything(self.recipe.seed)
+        self.method.to(self.device)
+        flags = {p: p.requires_grad for p in self.method.parameters()}
+        stages = self.method.stages() if hasattr(self.method, "stages") else [Stage("train", self.method)]
+        saved = self.store.read(self.method) if resume else None
+        if saved:
+            self.at = saved[0]
+        else:
+            self.store.start()
+        try:
+            with keyed_dropout(self.method, self.clock), interruptible() as interrupt:
+                while not self.at.done:
+                    stage = stages[self.at.stage]
+                    trained = set(stage.module.parameters())
+                    for parameter, flag in flags.items():
+                        parameter.requires_grad_(flag and parameter in trained)
+                    self._stage(stage, saved, interrupt)
+                    self._end_stage(stage, len(stages))
+                    saved = None
+        finally:
+            for parameter, flag in flags.items():
+                parameter.requires_grad_(flag)
+            self.accelerator.free_memory()
+
+    # One stage -------------------------------------------------------------------------------------------
+
+    def _stage(self, stage: Stage, saved: tuple | None, interrupt: threading.Event) -> None:
+        self.watched = stage.model or self.method.deployed()
+        self.step_module, self.optimizer = self._prepare(stage)
+        self.kept = None
+        if saved:
+            self.store.restore(*saved, self.optimizer)
+            self.kept = self.store.read_best() if self.at.best >= 0 else None
+        self.per_epoch = len(self._batches(stage))
+        in_steps = self.steps is not None and stage.epochs is None
+        self.total = self.steps if in_steps else self.per_epoch * (stage.epochs or self.epochs)
+        epochs = math.ceil(self.total / self.per_epoch)
+        every = self.recipe.validate_every or math.ceil(epochs / 30)
+        hook = self.watched.register_forward_hook(self._keep_logits)
+        self.bar = self._bar(stage)
+        try:
+            while self.at.epoch < epochs and not self._waited_enough():
+                self._epoch(stage, interrupt)
+                self._end_epoch(stage, (self.at.epoch + 1) % every == 0 or self.at.epoch + 1 == epochs)
+        except KeyboardInterrupt:
+            self._look()
+            self.store.save(self.method, self.optimizer, self.at)
+            if self.store.folder:
+                self.bar.write(f"Interrupted. {self.store.folder} is saved: go on with resume=True.")
+            raise
+        finally:
+            hook.remove()
+            self.bar.close()
+
+    def _prepare(self, stage: Stage) -> tuple[nn.Module, torch.optim.Optimizer]:
+        trained = [p for p in stage.module.parameters() if p.requires_grad]
+        if not trained:
+            raise LabkitError(f"Stage '{stage.name}' has nothing to train: all its parameters are frozen.")
+        groups = self.method.param_groups() if hasattr(self.method, "param_groups") else None
+        if groups is not None:
+            ours = set(trained)
+            groups = [{**g, "params": [p for p in g["params"] if p in ours]} for g in groups]
+        optimizer = self.recipe.make_optimizer(groups or trained)
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+        self.dtype = trained[0].dtype
+        step_module = _Step(self.method, stage.losses or self.method.losses)
+        if self.world > 1 and self.device.type == "cuda":
+            step_module = nn.SyncBatchNorm.convert_sync_batchnorm(step_module)
+        return self.accelerator.prepare(step_module, optimizer)
+
+    def _epoch(self, stage: Stage, interrupt: threading.Event) -> None:
+        self._modes(stage)
+        for batch in self._batches(stage):
+            done = self.at.epoch * self.per_epoch + self.at.step
+            if done >= self.total:
+                break
+            if interrupt.is_set():
+                raise KeyboardInterrupt
+            factor = self.recipe.lr_factor(done, self.total)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor
+            self._step(batch, done / self.total)
+            self.at.step += 1
+            self.bar.update()
+            if hasattr(self.method, "on_step_end"):
+                self.method.on_step_end(done)
+
+    def _step(self, batch: Batch, progress: float) -> None:
+        if self.dtype == torch.float64:
+            batch = batch._replace(image=batch.image.double())
+        n = len(batch.label)
+        self.clock.tick(self.at.epoch, batch.index)
+        self.logits = None
+        terms = self.step_module(batch, progress)
+        record = {name: value.detach() for name, value in terms.items()} | {"hits": self._hits(batch)}
+        self.pending.append((self.at.step + 1, n, record))
+        if self.device.type == "cpu" or len(self.pending) >= LOOK_EVERY:
+            self._look()
+        # Slices of the last batch may differ by one image: weigh each process by its share of the batch.
+        left = len(self.data.train) - self.at.step * self.recipe.batch_size
+        share = n * self.world / min(self.recipe.batch_size, left)
+        self.optimizer.zero_grad()
+        self.accelerator.backward(terms["total"] * share)
+        if self.recipe.clip:
+            self.accelerator.clip_grad_norm_(self.step_module.parameters(), self.recipe.clip)
+        self.optimizer.step()
+
+    def _batches(self, stage: Stage):
+        return batches(
+            self.data.train,
+            self.recipe.batch_size,
+            seed=self.recipe.seed,
+            epoch=self.at.epoch,
+            shuffle=True,
+            augment=self.augment if stage.views == "augment" else None,
+            device=self.device,
+            rank=self.rank,
+            world=self.world,
+            start=self.at.step,
+        )
+
+    def _modes(self, stage: Stage) -> None:
+        """Train mode for what is trained, eval for all else, frozen networks above all."""
+        self.method.eval()
+        stage.module.train()
+        for name in getattr(self.method, "frozen", ()):
+            if getattr(self.method, name, None) is not None:
+                getattr(self.method, name).eval()
+
+    # Records ---------------------------------------------------------------------------------------------
+
+    def _keep_logits(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if module.training and self.logits is None:
+            self.logits = (output if isinstance(output, Tensor) else output.logits).detach()
+
+    def _hits(self, batch: Batch) -> Tensor:
+        """Correct predictions of this step's own forward pass; nan where the watched model didn't run."""
+        if self.logits is None or len(self.logits) != len(batch.label):
+            return torch.tensor(math.nan)
+        return (self.logits.argmax(1) == batch.label).sum()
+
+    def _look(self) -> None:
+        """Add the pending steps to the epoch's sums; stop at the first loss that is not finite."""
+        pending, self.pending = self.pending, []
+        for number, n, record in pending:
+            values = {name: value.item() for name, value in record.items()}
+            hits = values.pop("hits")
+            if not math.isfinite(values["total"]):
+                terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+                raise LabkitError(
+                    f"The loss is not finite at epoch {self.at.epoch + 1}, batch {number} of {self.per_epoch}"
+                    f" ({terms}): lower lr, clip the gradient, or look at that batch's images."
+                )
+            for name, value in {"train_accuracy": hits, **{k: v * n for k, v in values.items()}}.items():
+                self.at.sums[name] = self.at.sums.get(name, 0.0) + value
+            self.at.seen += n
+            self.at.losses.append(values["total"])
+
+    def _end_epoch(self, stage: Stage, validate: bool) -> None:
+        at = self.at
+        self._look()
+        sums = torch.tensor([*at.sums.values(), at.seen], dtype=torch.float64, device=self.device)
+        *sums, seen = self.accelerator.reduce(sums, "sum").tolist()
+        row = {
+            "stage": stage.name,
+            "epoch": at.epoch + 1,
+            "step": len(at.losses),
+            "lr": self.optimizer.param_groups[0]["lr"],
+            **{name: value / seen for name, value in zip(at.sums, sums, strict=True)},
+        }
+        if validate and self.validates:
+            result = evaluate(self.watched, self.data.val, device=self.device)
+            row |= {"val_accuracy": result.accuracy, "val_loss": result.loss}
+            at.waited += 1
+            if result.accuracy > at.best:
+                at.best, at.waited = result.accuracy, 0
+                self._keep()
+            self.bar.set_postfix(val=f"{at.best:.1%}")
+        at.history.append(row)
+        at.epoch, at.step, at.sums, at.seen = at.epoch + 1, 0, {}, 0
+        self.store.save(self.method, self.optimizer, at)
+
+    def _keep(self) -> None:
+        self.kept = {name: t.detach().clone() for name, t in self.watched.state_dict().items()}
+        self.store.save_weights("best", self.kept, **({"accuracy": self.at.best} if self.validates else {}))
+
+    def _end_stage(self, stage: Stage, stages: int) -> None:
+        """Put the best weights back and write the stage's artefact."""
+        if self.kept is None:  # nothing was validated: the last weights are the result
+            self._keep()
+        self.watched.load_state_dict(self.kept)
+        if stages > 1:
+            trained = self.watched if stage.module is self.method else stage.module
+            self.store.save_weights(f"stage{self.at.stage + 1}/best", trained.state_dict(), stage=stage.name)
+        if self.at.stage + 1 == stages:
+            self.at.done = True
+        else:
+            self.at.stage, self.at.epoch, self.at.waited, self.at.best = self.at.stage + 1, 0, 0, -1.0
+        self.store.save(self.method, self.optimizer, self.at)
+        self.accelerator.free_memory()
+
+    def _waited_enough(self) -> bool:
+        return self.recipe.patience is not None and self.at.waited >= self.recipe.patience
+
+    def _bar(self, stage: Stage):
+        from tqdm.auto import tqdm
+
+        done = self.at.epoch * self.per_epoch + self.at.step
+        return tqdm(
+            total=self.total,
+            initial=done,
+            desc=stage.name,
+            unit="step",
+            leave=False,
+            delay=1.0,
+            disable=self.quiet,
+        )

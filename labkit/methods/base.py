@@ -1,0 +1,97 @@
+"""What every method shares: a student to train, perhaps a frozen teacher, and a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..data import Batch
+from ..engine import Stage
+from ..errors import LabkitError, unknown
+from ..models import Classifier, Output
+
+_METHODS: dict[str, type[Method]] = {}
+
+
+class Method(nn.Module):
+    """A distillation method: which network is frozen, which is trained, and the losses of one batch.
+
+    Args:
+        student: the classifier to train; `deployed()` returns it alone.
+        teacher: a trained classifier; frozen here, and kept in eval mode whatever the caller does.
+
+    Raises:
+        LabkitError: the method needs a teacher and has none, or the class counts differ.
+    """
+
+    name: ClassVar[str] = ""
+    needs_teacher: ClassVar[bool] = False
+    frozen: ClassVar[tuple[str, ...]] = ("teacher",)
+
+    def __init__(self, student: Classifier, teacher: Classifier | None = None, **options: Any) -> None:
+        super().__init__()
+        if self.needs_teacher and teacher is None:
+            raise LabkitError(f"The method '{self.name}' needs a trained teacher: pass teacher=...")
+        counts = [getattr(net, "num_classes", None) for net in (student, teacher)]
+        if teacher is not None and None not in counts and counts[0] != counts[1]:
+            raise LabkitError(
+                f"Student and teacher must share their classes, but have {counts[0]} and {counts[1]}:"
+                " build both with the same num_classes."
+            )
+        self.student = student
+        self.teacher = teacher.requires_grad_(False).eval() if teacher is not None else None
+        self.options = options
+
+    def train(self, mode: bool = True) -> Method:
+        """Like `nn.Module.train`, but frozen networks stay in eval mode: their statistics must not drift."""
+        super().train(mode)
+        for name in self.frozen:
+            if getattr(self, name, None) is not None:
+                getattr(self, name).eval()
+        return self
+
+    def ask_teacher(self, batch: Batch) -> Output:
+        """The teacher's output on the batch's images, without gradient."""
+        with torch.no_grad():
+            return self.teacher(batch.image)
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Named scalar losses of one batch; `"total"` is minimised. `progress` in [0, 1) is the stage's."""
+        raise NotImplementedError
+
+    def stages(self) -> list[Stage]:
+        """What is trained, in order; by default everything that is not frozen, once."""
+        return [Stage(self.name, self)]
+
+    def deployed(self) -> Classifier:
+        """The plain student, without connectors or teacher."""
+        return self.student
+
+
+def register(cls: type[Method]) -> type[Method]:
+    """Class decorator: make a method known to `create` and `available` under its `name`."""
+    _METHODS[cls.name] = cls
+    return cls
+
+
+def available() -> list[str]:
+    """Names of all methods."""
+    return sorted(_METHODS)
+
+
+def create(name: str, *, student: Classifier, teacher: Classifier | None = None, **options: Any) -> Method:
+    """Build a method by name; `options` are its own hyper-parameters.
+
+    Raises:
+        LabkitError: unknown name or option, missing teacher, or class counts that differ.
+    """
+    if name not in _METHODS:
+        raise unknown("method", name, _METHODS)
+    cls: Callable[..., Method] = _METHODS[name]
+    try:
+        return cls(student, teacher, **options)
+    except TypeError as error:
+        raise LabkitError(f"The method '{name}' does not take these options: {error}.") from error
