@@ -1,0 +1,31 @@
+"""What learns and what teaches: classifiers with feature taps, their cost and their latency."""
+
+from .build import available, build
+from .classifier import Classifier, DirectTap, Parts
+from .cost import Cost, cost
+from .digits import SmallCNN, small_cnn
+from .latency import Latency, latency
+from .output import Output
+from .registry import register
+from .timm_taps import timm_parts
+from .torchvision_taps import torchvision_parts
+from .weights import load_weights
+
+__all__ = [
+    "Classifier",
+    "Cost",
+    "DirectTap",
+    "Latency",
+    "Output",
+    "Parts",
+    "SmallCNN",
+    "available",
+    "build",
+    "cost",
+    "latency",
+    "load_weights",
+    "register",
+    "small_cnn",
+    "timm_parts",
+    "torchvision_parts",
+]
