@@ -15,7 +15,7 @@ from nbformat.notebooknode import NotebookNode
 from . import bootstrap
 from .checks import Check
 from .source import Cell, Source
-from .stubs import WRITE_HERE, cut
+from .stubs import WRITE_HERE, cut, keep
 
 # Fixed, so that the machine that builds leaves no trace in the file.
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -62,7 +62,7 @@ def _convert(
         return _node("markdown" if cell.markdown else "code", cell.source, cell.tags)
     if cell.kind == "exercise":
         check = checks[cell.id]
-        text = f"{check.header}\n{cell.source if solved else cut(cell, check)}"
+        text = f"{check.header}\n{keep(cell) if solved else cut(cell, check)}"
         facts = {"points": check.points, "minutes": check.minutes, "difficulty": check.difficulty}
         return _node("code", text, cell.tags, f"{cell.id}-answer", "exercise", {"solution": True}, facts)
     if cell.kind == "check":

@@ -9,6 +9,8 @@ from .checks import ID, Check
 from .source import Cell, Source
 
 BEGIN, END = "# BEGIN SOLUTION", "# END SOLUTION"
+PROMPT, END_PROMPT = "# BEGIN PROMPT", "# END PROMPT"
+_MARKERS = {BEGIN: END, PROMPT: END_PROMPT, END: "", END_PROMPT: ""}
 
 
 def problems(source: Source, checks: Mapping[str, Check]) -> list[str]:
@@ -78,6 +80,8 @@ def _cells(source: Source) -> Iterator[str]:
         if not cell.source.strip():
             yield _at(source, cell, "is empty.")
         yield from _markers(source, cell)
+        if cell.kind == "exercise":
+            yield from _unstubbed(source, cell)
         if cell.kind in ("check", "answer"):
             yield from _call(source, cell)
         if cell.kind == "question" and not _positive(cell.options.get("points")):
@@ -91,42 +95,43 @@ def _positive(value: object) -> bool:
 
 
 def _markers(source: Source, cell: Cell) -> Iterator[str]:
-    opened = None
-    regions = 0
+    opened = ""  # the marker of the region we are in
+    begun = regions = 0
+    before = ""
     for offset, line in enumerate(cell.source.splitlines(), start=1):
-        begin, end = "BEGIN SOLUTION" in line, "END SOLUTION" in line
-        if not begin and not end:
-            continue
-        if cell.kind != "exercise":
-            yield _at(source, cell, "has a solution marker, which belongs in an exercise cell.", offset)
+        mark = next((mark for mark in _MARKERS if mark[2:] in line), None)
+        if mark is None:
+            if opened == PROMPT and not line.strip().startswith("#"):
+                yield _at(source, cell, "has a prompt line that isn't a comment.", offset)
+        elif cell.kind != "exercise":
+            yield _at(source, cell, f"has the marker '{mark}', which belongs in an exercise cell.", offset)
         # nbgrader takes any line with these words, otter only one '#' and one space: we ask for the stricter
-        elif line.strip() != (BEGIN if begin else END):
-            yield _at(
-                source,
-                cell,
-                f"must write the marker alone on its line as '{BEGIN if begin else END}'.",
-                offset,
-            )
-        elif begin:
-            regions += 1
-            if opened is not None:
-                yield _at(source, cell, "has a second BEGIN SOLUTION before END SOLUTION.", offset)
-            opened = offset
-            if not line[0].isspace() and "stub" not in cell.options:
-                yield _at(
-                    source,
-                    cell,
-                    'has a solution outside a function; give the stub: stub="guess = None".',
-                    offset,
-                )
+        elif line.strip() != mark:
+            yield _at(source, cell, f"must write the marker alone on its line as '{mark}'.", offset)
+        elif mark in (BEGIN, PROMPT):
+            regions += mark == BEGIN
+            if opened:
+                yield _at(source, cell, f"has a second {mark[2:]} before {_MARKERS[opened][2:]}.", offset)
+            if mark == PROMPT and before != END:
+                yield _at(source, cell, f"must have its prompt right after '{END}'.", offset)
+            opened, begun = mark, offset
         else:
-            if opened is None:
-                yield _at(source, cell, "has END SOLUTION without BEGIN SOLUTION.", offset)
-            opened = None
-    if opened is not None:
-        yield _at(source, cell, "has BEGIN SOLUTION without END SOLUTION.", opened)
+            if _MARKERS.get(opened) != mark:
+                yield _at(source, cell, f"has {mark[2:]} without its BEGIN.", offset)
+            opened = ""
+        before = line.strip()
+    if opened:
+        yield _at(source, cell, f"has {opened[2:]} without {_MARKERS[opened][2:]}.", begun)
     if cell.kind == "exercise" and not regions:
         yield _at(source, cell, f"has no solution; mark it with '{BEGIN}' and '{END}'.")
+
+
+def _unstubbed(source: Source, cell: Cell) -> Iterator[str]:
+    """A stub that raises would stop an untouched notebook if it stood outside a function."""
+    lines = cell.source.splitlines()
+    for offset, (line, after) in enumerate(zip(lines, [*lines[1:], ""], strict=True), start=1):
+        if line == END and after != PROMPT and "stub" not in cell.options:
+            yield _at(source, cell, 'has a solution outside a function: give stub="name = None".', offset)
 
 
 def _call(source: Source, cell: Cell) -> Iterator[str]:
