@@ -1,0 +1,170 @@
+"""Batches in an order that depends on (seed, epoch) alone, cut over processes, with replayable views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..errors import LabkitError
+from ..rng import permutation
+from .augment import NOTHING, Augment
+from .sets import FileSet, ImageSet
+
+_WORKERS_FROM = 4  # batches from which starting worker processes pays
+
+
+class Batch(NamedTuple):
+    """What a method gets for one step.
+
+    `image` (B, C, H, W) float32 in [0, 1], never normalised; `label` (B,) int64; `index` (B,) int64 stable
+    sample ids; `view` (B,) int64, which augmented view (0 = the first); `stored` tensors per sample, from
+    a bank.
+    """
+
+    image: Tensor
+    label: Tensor
+    index: Tensor
+    view: Tensor
+    stored: dict[str, Tensor]
+
+
+def slices(
+    n: int,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = False,
+    rank: int = 0,
+    world: int = 1,
+) -> list[Tensor]:
+    """Positions of this process's batches.
+
+    Shuffled, each global batch of `batch_size` is cut into `world` contiguous parts, and an incomplete last
+    batch smaller than max(2, world) is dropped. In order, process r takes positions r, r + world, ...: none
+    twice, none missing.
+    """
+    if not shuffle:
+        own = torch.arange(rank, n, world)
+        return list(own.split(batch_size)) if len(own) else []
+    smallest = min(batch_size, max(2, world))
+    order = permutation(n, seed, epoch).split(batch_size)
+    return [part.tensor_split(world)[rank] for part in order if len(part) >= smallest]
+
+
+class Batches:
+    """The batches of one epoch on one process; see `batches`."""
+
+    def __init__(
+        self,
+        split: ImageSet | FileSet,
+        parts: list[Tensor],
+        *,
+        augment: Augment,
+        seed: int,
+        epoch: int,
+        view: int,
+        device: torch.device,
+    ) -> None:
+        self.split, self.parts, self.augment = split, parts, augment
+        self.seed, self.epoch, self.view, self.device = seed, epoch, view, device
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        split, device = self.split, self.device
+        labels, ids = split.labels.to(device), split.ids.to(device)
+        for part, images in zip(self.parts, self._images(), strict=True):
+            position = part.to(device)
+            index = ids[position]
+            image = self.augment(images.to(device, non_blocking=True), self.seed, self.epoch, index)
+            yield Batch(image, labels[position], index, torch.full_like(index, self.view), {})
+
+    def _images(self) -> Iterator[Tensor]:
+        """uint8 images of each part, from memory or from worker processes."""
+        split = self.split
+        if not isinstance(split, FileSet):
+            yield from map(split.fetch, self.parts)
+            return
+        workers = split.workers if len(self.parts) >= _WORKERS_FROM else 0
+        loader = DataLoader(
+            _Decoder(split),
+            sampler=self.parts,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # else starting it would draw from the global stream
+        )
+        for images in loader:
+            if isinstance(images, str):
+                raise LabkitError(images)
+            yield images
+
+
+class _Decoder(Dataset):
+    """Decodes one part per item; an error travels as text: a DataLoader would wrap it in a traceback."""
+
+    def __init__(self, split: FileSet) -> None:
+        self.split = split
+
+    def __getitem__(self, positions: Tensor) -> Tensor | str:
+        try:
+            return self.split.fetch(positions)
+        except LabkitError as error:
+            return str(error)
+
+
+def batches(
+    split: ImageSet | FileSet,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = False,
+    augment: Augment | str | None = None,
+    device: torch.device | str | None = None,
+    rank: int = 0,
+    world: int = 1,
+    start: int = 0,
+) -> Batches:
+    """One epoch of a split in batches.
+
+    Args:
+        split: where from.
+        batch_size: images per batch; shuffled over all processes together, in order per process.
+        seed: of order and augmentation.
+        epoch: likewise; also the `view` of the batches, unless they are in order and not augmented.
+        shuffle: a permutation of the split (training) or its own order (evaluation; nothing is dropped).
+        augment: an `Augment`, a preset's name, or None for the images as they are.
+        device: where the batches are wanted; None takes the split's.
+        rank: this process.
+        world: number of processes.
+        start: batches to skip, untouched.
+
+    Returns:
+        An iterable of `Batch` with a length (skipped batches don't count).
+
+    Raises:
+        LabkitError: a size is out of range, or the split is too small to train on.
+    """
+    if batch_size < 1 or not 0 <= rank < world or start < 0:
+        raise LabkitError(
+            f"batch_size must be at least 1, rank within 0..world-1 and start at least 0,"
+            f" but they are {batch_size}, {rank} of {world}, and {start}."
+        )
+    smallest = max(2 if batch_size > 1 else 1, world)
+    if shuffle and min(len(split), batch_size) < smallest:
+        raise LabkitError(
+            f"Training in {world} process{'es' * (world > 1)} needs at least {smallest} images a batch, but"
+            f" the split has {len(split)} and batch_size is {batch_size}."
+        )
+    augment = Augment.named(augment) if isinstance(augment, str) else augment or NOTHING
+    order = slices(len(split), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, rank=rank, world=world)
+    view = epoch if shuffle or augment != NOTHING else 0
+    target = torch.device(device) if device is not None else split.device
+    return Batches(split, order[start:], augment=augment, seed=seed, epoch=epoch, view=view, device=target)
