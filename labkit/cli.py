@@ -1,0 +1,269 @@
+"""The `labkit` command. Every verb calls one function; what is heavy is imported inside the verb.
+
+A `LabkitError` is one sentence on stderr and exit code 1; Ctrl-C is exit code 130.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import LabkitError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(
+    help="Distilling vision models, hands on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+data_app = typer.Typer(help="List, fetch and remove data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Profile = Annotated[str | None, typer.Option(help="cpu, gpu or paper; else LABKIT_PROFILE, else cpu.")]
+
+
+def main() -> None:
+    """Entry point: run the command and turn an error of the user's into one sentence."""
+    try:
+        app(prog_name="labkit")
+    except LabkitError as error:
+        if os.environ.get("LABKIT_DEBUG"):
+            raise
+        print(f"labkit: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        print(f"labkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error; also LABKIT_DEBUG=1.")] = False,
+) -> None:
+    if debug:
+        os.environ["LABKIT_DEBUG"] = "1"
+
+
+@app.command()
+def doctor() -> None:
+    """Say whether this machine is ready for the labs, and how to mend what is not."""
+    from .doctor import examine
+
+    findings = examine()
+    table = _table("", "", "", title="labkit doctor")
+    for finding in findings:
+        table.add_row(_mark(finding.ok), finding.what, finding.found)
+    _print(table)
+    failed = [f for f in findings if not f.ok]
+    for finding in failed:
+        _print(f"To mend {finding.what}: {finding.mend}.")
+    if failed:
+        raise typer.Exit(1)
+    _print("Ready: start with `labkit lab 0`.")
+
+
+@app.command()
+def lab(
+    number: Annotated[int | None, typer.Argument(help="Which lab; without it, the list.", min=0)] = None,
+    fresh: Annotated[bool, typer.Option(help="Start again; the old copy is kept with a date.")] = False,
+    profile: Profile = None,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Start JupyterLab on it.")] = True,
+) -> None:
+    """Open your own copy of a lab in JupyterLab, or list the labs and your progress."""
+    from . import course
+    from .profiles import profile as choose
+
+    chosen = choose(profile).name
+    if number is None:
+        table = _table("lab", "title", "passed", "points")
+        for row in course.progress():
+            table.add_row(
+                row.number, row.title, f"{row.passed} of {row.checks}", f"{row.points:g} of {row.possible:g}"
+            )
+        _print(table)
+        _print("Open one with `labkit lab N`.")
+        return
+    path = course.open_lab(number, fresh=fresh)
+    _print(f"Your copy: {path}")
+    if open_:
+        raise typer.Exit(_jupyter(path, chosen))
+
+
+def _jupyter(path: Path, profile: str) -> int:
+    """Run JupyterLab on a notebook until the user stops it; its exit code."""
+    import subprocess
+
+    command = [sys.executable, "-m", "jupyterlab", str(path)]
+    child = subprocess.Popen(command, env={**os.environ, "LABKIT_PROFILE": profile})
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:  # Jupyter has got it too, and asks whether to stop
+            continue
+
+
+@app.command()
+def update(
+    number: Annotated[
+        int | None, typer.Argument(help="Which lab; default all you have opened.", min=0)
+    ] = None,
+) -> None:
+    """After a new release: carry your answers over into its notebooks."""
+    from . import course
+
+    for line in course.update(number):
+        _print(line)
+
+
+@app.command()
+def demo(
+    name: Annotated[str, typer.Argument(help="What to distil.")] = "digits",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs with different seeds.")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder for the report, the history and the weights.")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """A teacher, a student that learns from it, and the same student alone."""
+    from . import bench
+
+    bench.demo(name, seeds=seeds, out=out)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """The data sets labkit can load, and which are here."""
+    from . import data
+
+    table = _table("", "name", "images", "size", "licence", "where")
+    for entry in data.info():
+        table.add_row(_mark(entry.present), entry.name)
+    _print(table)
+
+
+@data_app.command("get")
+def data_get(name: Annotated[str, typer.Argument(help="Name from `labkit data list`.")]) -> None:
+    """Fetch a data set."""
+    from . import data
+
+    _print(f"{name} is in {data.get(name)}")
+
+
+@data_app.command("remove")
+def data_remove(name: Annotated[str, typer.Argument(help="Name from `labkit data list`.")]) -> None:
+    """Remove what `labkit data get` fetched."""
+    from . import data
+
+    _print(f"Removed {data.remove(name)}")
+
+
+@app.command()
+def build(
+    labs: Annotated[list[str] | None, typer.Argument(help="Numbers such as 01; default all.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail on any drift.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite notebooks edited by hand.")] = False,
+    execute: Annotated[bool, typer.Option(help="Run stale solutions.")] = True,
+) -> None:
+    """Make notebooks/ and the executed solutions from solutions/*.py (in a clone)."""
+    from . import course
+
+    for line in course.build(check=check, execute=execute, only=labs, force=force):
+        _print(line)
+
+
+@app.command()
+def check(
+    notebooks: Annotated[list[Path], typer.Argument(help="Your notebooks, such as work/01_*.ipynb.")],
+) -> None:
+    """Run notebooks without a browser and show which checks pass."""
+    from . import course
+
+    results = course.run_checks(notebooks)
+    table = _table("", "check", "points", "")
+    for result in results:
+        table.add_row(_mark(result.passed), result.id, f"{result.points:g}", result.message)
+    _print(table)
+    if not all(result.passed for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder that a training run wrote.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    data: Annotated[str | None, typer.Option(help="Another data set than the run's.")] = None,
+) -> None:
+    """Accuracy, calibration and per-class accuracy of a trained run, with 95 % intervals."""
+    from .engine import evaluate_run
+
+    result = evaluate_run(run, split=split, data=data)
+    _print(f"{run}: {result}")
+    table = _table("class", "accuracy", "95 % interval")
+    for name, accuracy in result.per_class.items():
+        low, high = result.per_class_interval[name]
+        table.add_row(name, f"{accuracy:.1%}", f"{low:.1%} to {high:.1%}")
+    _print(table)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder that a training run wrote.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes to show per image.")] = 5,
+) -> None:
+    """The most probable classes of image files."""
+    from .engine import predict_images
+
+    table = _table("image", "class", "probability")
+    for image, ranking in zip(images, predict_images(run, images, top=top), strict=True):
+        for place, (name, probability) in enumerate(ranking):
+            table.add_row(image.name if place == 0 else "", name, f"{probability:.1%}")
+    _print(table)
+
+
+@app.command()
+def bench(
+    lab: Annotated[int, typer.Option(min=0, help="The lab whose committed results to make.")],
+    seeds: Annotated[int | None, typer.Option(min=1, help="Default: as in the preset.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only say how long it takes.")] = False,
+) -> None:
+    """Run the multi-seed experiments behind a lab's tables."""
+    from .bench import run_lab
+
+    run_lab(lab, seeds=seeds, estimate=estimate)
+
+
+def _print(what: str | Table) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, markup=False, soft_wrap=isinstance(what, str)).print(what)
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(*columns, title=title, box=box.SIMPLE_HEAD, show_header=any(columns), title_justify="left")
+
+
+def _mark(well: bool) -> str:
+    return "✓ yes" if well else "✗ no"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Settings of whoever runs the tests must not change their result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SETTINGS = (
+    "LABKIT_DATA",
+    "LABKIT_DEBUG",
+    "LABKIT_PROFILE",
+    "LABKIT_PROGRESS",
+    "LABKIT_QUIET",
+    "NBGRADER_EXECUTION",
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unset what steers labkit; LABKIT_CACHE and LABKIT_DATASETS only say where files lie, and stay."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the clone."""
+    return Path(__file__).resolve().parents[1]
