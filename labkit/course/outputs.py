@@ -62,6 +62,4 @@ def _refuse_addresses(output: NotebookNode, cell: NotebookNode) -> None:
         found = _ADDRESS.search(text)
         if found:
             line = next(line for line in text.splitlines() if found[0] in line).strip()[:80]
-            raise LabkitError(
-                f"cell '{cell.id}' shows a memory address, '{line}'; end it with a semicolon or print a value."
-            )
+            raise LabkitError(f"cell '{cell.id}' shows a memory address, '{line}'; print a value instead.")
