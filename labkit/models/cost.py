@@ -109,10 +109,8 @@ def inference(model: nn.Module) -> Iterator[None]:
         with torch.inference_mode():
             yield
     finally:
-        if modes[0][1]:
-            model.train()  # through train(), which some networks override
-        for module, mode in modes:
-            module.training = mode
+        for module, mode in modes:  # parents first; through train(), which some networks override
+            module.train(mode)
 
 
 @contextmanager

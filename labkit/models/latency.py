@@ -45,11 +45,7 @@ class Latency:
     @property
     def p95(self) -> float:
         """95th percentile, in ms (linear interpolation): what one run in twenty exceeds."""
-        place = 0.95 * (len(self.times) - 1)
-        ordered = sorted(self.times)
-        low = ordered[int(place)]
-        high = ordered[min(int(place) + 1, len(ordered) - 1)]
-        return low + (high - low) * (place - int(place))
+        return float(torch.tensor(self.times, dtype=torch.float64).quantile(0.95))
 
     @property
     def std(self) -> float:
@@ -82,7 +78,7 @@ def latency(
         threads: threads on the CPU; None for torch's current number, which is put back afterwards.
 
     Raises:
-        LabkitError: fewer than one run, a negative warm-up, fewer than one thread.
+        LabkitError: fewer than one run or thread, a negative warm-up, or a device that is not here.
     """
     if runs < 1 or warmup < 0 or (threads is not None and threads < 1):
         raise LabkitError(
@@ -118,11 +114,16 @@ def _device_name(device: torch.device) -> str:
 
 @contextmanager
 def _moved(model: nn.Module, device: str | torch.device | None) -> Iterator[None]:
-    home = next((t.device for t in model.parameters()), None)
+    home = next((p.device for p in model.parameters()), None)
     if device is None or home is None:
         yield
         return
-    model.to(device)
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise LabkitError(
+            f"There is no usable device '{device}' here: leave device=None for the model's own."
+        ) from error
     try:
         yield
     finally:

@@ -1,9 +1,9 @@
 """Feature taps for timm's networks: `forward_intermediates`, then `forward_head`, in one pass.
 
 Hierarchical networks are tapped at the last feature of strides 4, 8, 16 and 32 (where they have no such four,
-at their last four stages); the others (ViT, DeiT, DINOv2, Mixer) after blocks ceil((2, 4, 10, 12) * depth / 12),
-so that a very shallow one may show a block twice. A VGG has hidden layers where others pool; its `final_map` is
-what those see. https://github.com/huggingface/pytorch-image-models
+at their last four stages); the others (ViT, DeiT, DINOv2, Mixer) after the blocks ceil((2, 4, 10, 12) * depth
+/ 12), so that a very shallow one may show a block twice. A VGG has hidden layers where others pool; its
+`final_map` is what those see. https://github.com/huggingface/pytorch-image-models
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .output import Output
 
 STRIDES = (4, 8, 16, 32)
 _BLOCKS = (2, 4, 10, 12)  # of every 12: where a network without stages is tapped
+_REFUSED = ("VOLO", "CoaT")  # an auxiliary head; several token sequences
 
 
 class PairedHead(nn.Module):
@@ -125,8 +126,8 @@ def _check_tappable(net: nn.Module, name: str) -> None:
     """Raises LabkitError for the few networks whose logits are not one Linear of one pooled feature."""
     from timm.models.deit import VisionTransformerDistilled
 
-    heads = net.get_classifier() if hasattr(net, "forward_intermediates") else None
-    plain = isinstance(heads, nn.Linear) and getattr(net, "aux_head", None) is None
+    taps = hasattr(net, "forward_intermediates") and hasattr(net, "get_classifier")
+    plain = taps and isinstance(net.get_classifier(), nn.Linear) and type(net).__name__ not in _REFUSED
     if not plain and not isinstance(net, VisionTransformerDistilled):
         raise LabkitError(
             f"'{name}' ({type(net).__name__}) can't be tapped: it gives no intermediate features or does not"

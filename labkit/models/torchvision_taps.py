@@ -1,8 +1,9 @@
 """Feature taps for torchvision's CNNs, by torchvision's own feature extractor (torch.fx).
 
 The extractor traces a training and an evaluation graph of the network, and `train()` and `eval()` switch
-between them. The 4 maps are the last block at strides 4, 8, 16 and 32, the closing 1x1 convolution apart: that
-one is the `final_map`. https://docs.pytorch.org/vision/stable/feature_extraction.html
+between them. The 4 maps are the last block at strides 4, 8, 16 and 32; where a 1x1 convolution closes the
+blocks, its output is the `final_map` alone.
+https://docs.pytorch.org/vision/stable/feature_extraction.html
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def torchvision_parts(
         MissingError: the published weights are neither in the local cache nor within reach.
     """
     import torchvision
-    from torchvision.models.feature_extraction import create_feature_extractor
+
+    from .traced import trace
 
     short = name.removeprefix(PREFIX)
     family = _family(short) or _refuse(name)
@@ -128,7 +130,7 @@ def torchvision_parts(
         tuple(values) if len(values) == in_chans else (sum(values) / len(values),) * in_chans
         for values in (transform.mean, transform.std)
     )
-    return Parts(create_feature_extractor(net, tap.nodes), tap, mean, std, channels)
+    return Parts(trace(net, tap.nodes), tap, mean, std, channels)
 
 
 def _family(short: str) -> _Family | None:

@@ -15,7 +15,7 @@ def load_weights(model: Classifier, path: str | os.PathLike[str]) -> Classifier:
     """Load the weights in `path` into `model` and return it.
 
     The file holds a classifier's state dict, or that of the bare network under it as timm and torchvision
-    name it (mean and std then stay as they are). Half-precision files are read into the model's own precision.
+    name it (mean and std then stay as they are). Half precision is read into the model's own precision.
 
     Raises:
         MissingError: there is no such file.
