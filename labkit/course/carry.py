@@ -59,7 +59,7 @@ def _hashes(notebook: NotebookNode) -> dict[str, str]:
 
 
 def _place(cell: NotebookNode, target: NotebookNode | None, stub: str) -> str:
-    """Put one old cell into its new place. 'same': not edited; 'placed'; 'left': an answer without a place."""
+    """Put an old cell into its new place. 'same': not edited; 'placed'; 'left': an answer without place."""
     edited = cell.source.strip() and sha(cell.source) != stub
     if target is None or target.cell_type != cell.cell_type:
         return "left" if edited and _answer(cell) else "same"

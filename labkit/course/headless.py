@@ -53,8 +53,8 @@ def run_checks(paths: Iterable[str | Path], timeout: float = 120) -> list[Row]:
         timeout: seconds for one cell.
 
     Returns:
-        a row per check, in the notebook's order. A notebook that can't be read is one row with status 'broken'
-        and an empty id; so is a set-up that fails or a kernel that dies, beside the checks it kept from running.
+        a row per check, in the notebook's order. A notebook that can't be read is one row with status
+        'broken' and an empty id; so is a failing set-up or a kernel that dies, above the checks it stopped.
     """
     rows: list[Row] = []
     for path in map(Path, paths):

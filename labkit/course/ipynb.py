@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
+from nbformat.v4.rwbase import rejoin_lines
 
 from ..errors import LabkitError, MissingError
 
@@ -38,10 +39,9 @@ def load(path: Path) -> NotebookNode:
         if content.get("nbformat") != 4:
             raise ValueError(f"its format is {content.get('nbformat')}, not 4")
         notebook = nbformat.from_dict(content)
+        rejoin_lines(notebook)
         for cell in notebook.cells:
-            if isinstance(cell.source, list):
-                cell.source = "".join(cell.source)
-            cell.metadata, cell.cell_type  # noqa: B018 - must be there
+            cell.source, cell.metadata, cell.cell_type  # noqa: B018 - must be there
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise LabkitError(
             f"{path} is not a notebook that can be read: {str(error).splitlines()[0]}."

@@ -56,6 +56,7 @@ def run(
             startup_timeout=120,
             kernel_manager_class=ThisPython,
             allow_errors=keep_going,
+            interrupt_on_timeout=keep_going,
             store_widget_state=False,
             record_timing=False,
             on_cell_execute=on_cell,

@@ -117,11 +117,11 @@ def read(path: Path) -> Source:
 
 
 def _cell(parsed, line: int, where: str) -> Cell:
-    title = str(parsed.metadata.get("title", ""))
     options = {key: value for key, value in parsed.metadata.items() if key not in _IGNORED}
-    if "=" in title:
+    garbled = options.pop("incorrectly_encoded_metadata", "")
+    if garbled:
         raise LabkitError(
-            f"{where}:{line}: can't read the cell header '{title}'; write key=\"text\" or key=2."
+            f"{where}:{line}: can't read the cell header '{garbled}'; write key=\"text\" or key=2."
         )
     kinds = [kind for kind in KINDS if kind in options]
     if len(kinds) > 1:
