@@ -35,11 +35,11 @@ nbval  := $(pytest) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell
 test: $(STAMP) ## everything: style, drift of the notebooks, all tests, the solutions run with nbval
 	$(call stage,style,$(ruff))
 	$(call stage,notebooks against their sources,$(BIN)/labkit build --check)
-	$(call stage,tests,$(pytest) tests)
+	$(call stage,tests,$(pytest) --dist loadgroup tests)
 	$(call stage,solutions with nbval,$(nbval))
 
 quick: $(STAMP) ## the fast tests (under 3 minutes)
-	$(call stage,fast tests,$(pytest) -m 'not slow' tests)
+	$(call stage,fast tests,$(pytest) --dist loadgroup -m 'not slow' tests)
 
 lint: $(STAMP) ## style only
 	$(call stage,style,$(ruff))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -32,6 +32,8 @@ Profile = Annotated[str | None, typer.Option(help="cpu, gpu or paper; else LABKI
 
 def main() -> None:
     """Entry point: run the command and turn an error of the user's into one sentence."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal that has no ✓ prints ? instead of stopping
     try:
         app(prog_name="labkit")
     except LabkitError as error:
@@ -68,11 +70,11 @@ def doctor() -> None:
     findings = examine()
     table = _table("", "", "", title="labkit doctor")
     for finding in findings:
-        table.add_row(_mark(finding.ok), finding.what, finding.found)
+        table.add_row(_mark(finding.ok, "ok", "to mend"), finding.what, finding.found)
     _print(table)
     failed = [f for f in findings if not f.ok]
     for finding in failed:
-        _print(f"To mend {finding.what}: {finding.mend}.")
+        _print(f"{finding.what}: {finding.mend}.")
     if failed:
         raise typer.Exit(1)
     _print("Ready: start with `labkit lab 0`.")
@@ -93,9 +95,8 @@ def lab(
     if number is None:
         table = _table("lab", "title", "passed", "points")
         for row in course.progress():
-            table.add_row(
-                row.number, row.title, f"{row.passed} of {row.checks}", f"{row.points:g} of {row.possible:g}"
-            )
+            passed, points = f"{row.passed} of {row.checks}", f"{row.points:g} of {row.possible:g}"
+            table.add_row(row.lab, row.title, passed, points)
         _print(table)
         _print("Open one with `labkit lab N`.")
         return
@@ -127,7 +128,7 @@ def update(
     """After a new release: carry your answers over into its notebooks."""
     from . import course
 
-    for line in course.update(number):
+    for line in course.update(number) or ["You have opened no lab yet: `labkit lab` lists them."]:
         _print(line)
 
 
@@ -150,9 +151,13 @@ def data_list() -> None:
     """The data sets labkit can load, and which are here."""
     from . import data
 
-    table = _table("", "name", "images", "size", "licence", "where")
+    table = _table("", "name", "images", "download", "licence")
     for entry in data.info():
-        table.add_row(_mark(entry.present), entry.name)
+        here, count = (
+            _mark(entry.present, "here", "not here"),
+            f"{entry.images:,}" if entry.images else "yours",
+        )
+        table.add_row(here, entry.name, count, entry.size, entry.licence)
     _print(table)
 
 
@@ -169,7 +174,8 @@ def data_remove(name: Annotated[str, typer.Argument(help="Name from `labkit data
     """Remove what `labkit data get` fetched."""
     from . import data
 
-    _print(f"Removed {data.remove(name)}")
+    removed = data.remove(name)
+    _print(f"Removed what labkit had kept of {name}." if removed else f"labkit keeps nothing of {name}.")
 
 
 @app.command()
@@ -193,26 +199,34 @@ def check(
     """Run notebooks without a browser and show which checks pass."""
     from . import course
 
-    results = course.run_checks(notebooks)
-    table = _table("", "check", "points", "")
-    for result in results:
-        table.add_row(_mark(result.passed), result.id, f"{result.points:g}", result.message)
+    rows = course.run_checks(notebooks)
+    table = _table("", "check", "points", "what was found")
+    for row in rows:
+        found = " ".join(filter(None, (row.message, row.hint)))
+        points = f"{row.points:g} of {row.possible:g}" if row.id else ""
+        table.add_row(f"{'✓' if row.passed else '✗'} {row.status}", row.id or row.notebook, points, found)
     _print(table)
-    if not all(result.passed for result in results):
+    _print(f"{sum(row.passed for row in rows)} of {sum(row.id != '' for row in rows)} checks passed.")
+    if not all(row.passed for row in rows):
         raise typer.Exit(1)
+
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that a training run wrote.")]
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder that a training run wrote.")],
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    run: RunFolder,
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which images.")] = "test",
     data: Annotated[str | None, typer.Option(help="Another data set than the run's.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where its files are.")] = None,
 ) -> None:
     """Accuracy, calibration and per-class accuracy of a trained run, with 95 % intervals."""
-    from .engine import evaluate_run
+    from .trained import evaluate_run
 
-    result = evaluate_run(run, split=split, data=data)
-    _print(f"{run}: {result}")
+    result = evaluate_run(run, split, data=data, root=root)
+    low, high = result.ece_interval
+    _print(f"{run}, {split} split: {result}; 95 % interval of the ECE {low:.3f} to {high:.3f}")
     table = _table("class", "accuracy", "95 % interval")
     for name, accuracy in result.per_class.items():
         low, high = result.per_class_interval[name]
@@ -222,17 +236,19 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder that a training run wrote.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to show per image.")] = 5,
 ) -> None:
     """The most probable classes of image files."""
-    from .engine import predict_images
+    from .trained import predict_images
 
     table = _table("image", "class", "probability")
-    for image, ranking in zip(images, predict_images(run, images, top=top), strict=True):
+    for image, ranking in zip(images, predict_images(run, images, top), strict=True):
         for place, (name, probability) in enumerate(ranking):
-            table.add_row(image.name if place == 0 else "", name, f"{probability:.1%}")
+            table.add_row(
+                "" if place else str(image), name, f"{probability:.1%}", end_section=place + 1 == top
+            )
     _print(table)
 
 
@@ -261,8 +277,8 @@ def _table(*columns: str, title: str | None = None) -> Table:
     return Table(*columns, title=title, box=box.SIMPLE_HEAD, show_header=any(columns), title_justify="left")
 
 
-def _mark(well: bool) -> str:
-    return "✓ yes" if well else "✗ no"
+def _mark(well: bool, yes: str, no: str) -> str:
+    return f"✓ {yes}" if well else f"✗ {no}"
 
 
 if __name__ == "__main__":

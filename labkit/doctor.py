@@ -32,7 +32,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """All findings on this machine, in the order in which they are best mended."""
-    checks = (_python, _packages, _profile, _device, _memory, _disk, _data, _shipped, _notebooks, _kernel)
+    checks = (_python, _packages, _profile, _device, _memory, _disk, _shipped, _notebooks, _kernel)
     return [finding for check in checks for finding in _guarded(check)]
 
 
@@ -75,11 +75,24 @@ def _packages() -> Iterator[Finding]:
 
 
 def _profile() -> Iterator[Finding]:
+    """The profile, and the data sets that its labs read; `labkit data list` shows the others."""
+    from . import data
+    from .errors import LabkitError
     from .profiles import profile
 
-    chosen = profile()
+    try:
+        chosen = profile()
+    except LabkitError as error:
+        yield Finding("profile", False, str(error), "set LABKIT_PROFILE to one of these, or unset it")
+        return
     origin = "from LABKIT_PROFILE" if os.environ.get("LABKIT_PROFILE") else "the default"
     yield Finding("profile", True, f"{chosen.name} ({origin})")
+    known = {entry.name: entry for entry in data.info()}
+    for name in dict.fromkeys((chosen.digits, chosen.images)):
+        if name in known:  # others belong to labs that this release doesn't have
+            entry = known[name]
+            found = "here" if entry.present else f"missing ({entry.size} to download)"
+            yield Finding(f"data set {name}", entry.present, found, entry.fetch)
 
 
 def _device() -> Iterator[Finding]:
@@ -128,19 +141,6 @@ def _elsewhere(what: str) -> str:
     if what == "cache folder":
         return "set LABKIT_CACHE to a folder you can write to"
     return "start labkit in a folder you can write to"
-
-
-def _data() -> Iterator[Finding]:
-    """The data sets that the profile's labs read; the others are listed by `labkit data list`."""
-    from . import data
-    from .profiles import profile
-
-    chosen = profile()
-    known = {entry.name: entry for entry in data.info()}
-    for name in dict.fromkeys((chosen.digits, chosen.images)):
-        if name in known:
-            here = known[name].present
-            yield Finding(f"data: {name}", here, "there" if here else "missing", f"labkit data get {name}")
 
 
 def _shipped() -> Iterator[Finding]:

@@ -1,0 +1,61 @@
+"""What to do with a trained run: measure it on its data, ask it about image files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from . import data, engine
+from .data.images import decode_all
+
+
+def evaluate_run(
+    folder: Path, split: str = "test", *, data: str | None = None, root: Path | None = None
+) -> engine.Evaluation:
+    """Evaluate the best weights of a run.
+
+    Args:
+        folder: what `fit(out=...)` wrote.
+        split: 'train', 'val' or 'test'.
+        data: another data set than the run's; it needs the same classes.
+        root: where its files are.
+
+    Raises:
+        LabkitError: the folder holds no readable run, or model and data don't fit.
+    """
+    run = engine.load_run(folder)
+    return engine.evaluate(run.model, getattr(_data_of(run, data, root), split))
+
+
+def predict_images(folder: Path, images: Sequence[Path], top: int = 5) -> list[list[tuple[str, float]]]:
+    """The `top` most probable classes of each image, with their probabilities in [0, 1].
+
+    Images are treated like the run's own: short side resized, centre cropped, grey where it learnt from grey.
+
+    Raises:
+        LabkitError: the folder holds no readable run, or an image can't be read.
+    """
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    run = engine.load_run(folder)
+    source = _data_of(run)
+    pixels = decode_all(images, source.image_size)  # (B, 3, S, S) uint8
+    pixels = rgb_to_grayscale(pixels) if source.channels == 1 else pixels
+    with torch.inference_mode():
+        probabilities = run.model(pixels / 255).logits.softmax(1)  # (B, N)
+    best = probabilities.topk(min(top, source.num_classes))
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [[(source.classes[c], p) for c, p in zip(*pair, strict=True)] for pair in pairs]
+
+
+def _data_of(run: engine.Run, name: str | None = None, root: Path | None = None) -> data.DataModule:
+    """The data set a run learnt from, split and sized as then; or another one at its size."""
+    recorded = run.config.get("data", {})
+    if name in (None, recorded.get("name")):
+        name = recorded.get("name", "")
+        options = {key: recorded[key] for key in ("root", "seed", "val", "image_size") if key in recorded}
+    else:
+        options = {"image_size": recorded.get("image_size") or run.model.image_size}
+    return data.load(name, **options | ({"root": root} if root else {}))

@@ -1,0 +1,190 @@
+"""The `labkit` command: help, one sentence for every mistake, and a run from training to prediction."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import typer.main
+
+import labkit
+from labkit import LabkitError, cli
+
+COMMAND = typer.main.get_command(cli.app)
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Outcome]:
+    """Run `labkit ARGUMENTS` in this process."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("LABKIT_QUIET", "1")
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["labkit", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+def test_help_lists_every_verb(command):
+    code, out, _ = command("--help")
+    assert code == 0
+    verbs = ["doctor", "lab", "update", "demo", "data", "build", "check", "evaluate", "predict", "bench"]
+    assert set(verbs) == set(COMMAND.commands)
+    assert all(re.search(rf"\b{verb}\b", out) for verb in verbs)
+
+
+@pytest.mark.parametrize("verb", [*COMMAND.commands, "data list", "data get", "data remove"])
+def test_every_verb_explains_itself(command, verb: str):
+    code, out, _ = command(*verb.split(), "--help")
+    assert code == 0
+    assert "Usage: labkit " + verb in out
+
+
+def test_version(command):
+    assert command("--version").out == f"labkit {labkit.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("data get digitz", "Unknown data set 'digitz'. Did you mean 'digits'?"),
+        ("data remove digitz", "Unknown data set 'digitz'. Did you mean 'digits'?"),
+        ("data get folder", "labkit can't fetch 'folder'"),
+        ("demo digitz", "Unknown demo 'digitz'. Did you mean 'digits'?"),
+        ("bench --lab 97", "Unknown grid for lab '97'"),
+        ("build 97", "Unknown lab '97'"),
+        ("lab --profile gqu", "Unknown profile 'gqu'. Did you mean 'gpu'?"),
+        ("evaluate nowhere", "nowhere holds no run"),
+        ("predict nowhere some.png", "nowhere holds no run"),
+    ],
+)
+def test_a_mistake_is_one_sentence_on_stderr(command, arguments: str, sentence: str):
+    code, out, err = command(*arguments.split())
+    assert code == 1
+    assert err.startswith("labkit: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_debug_shows_the_traceback(command, monkeypatch: pytest.MonkeyPatch, how: str):
+    monkeypatch.setenv("LABKIT_DEBUG", "1" if how == "environment" else "")
+    with pytest.raises(LabkitError, match="Unknown data set"):
+        command(*(["--debug"] if how == "option" else []), "data", "get", "digitz")
+
+
+@pytest.mark.parametrize("arguments", ["lab one", "demo --seeds 0", "evaluate run --split all", "nonsense"])
+def test_wrong_usage_is_exit_code_2(command, arguments: str):
+    code, _, err = command(*arguments.split())
+    assert code == 2
+    assert "Usage: labkit" in err
+
+
+def test_check_of_a_missing_notebook_is_a_row(command, tmp_path: Path):
+    code, out, _ = command("check", tmp_path / "01.ipynb")
+    assert code == 1
+    assert f"There is no notebook {tmp_path / '01.ipynb'}" in out
+
+
+def test_data_list_get_remove(command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    code, out, _ = command("data", "list")
+    assert code == 0
+    assert {line.split()[2] for line in out.splitlines() if "✓ here" in line} >= {"digits"}
+    assert "CC BY 4.0" in out
+    assert command("data", "get", "digits").out.startswith("digits is in ")
+    assert command("data", "remove", "digits").out == "labkit keeps nothing of digits.\n"
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training run on digits."""
+    folder = tmp_path_factory.mktemp("runs") / "student"
+    digits = labkit.data.load("digits")
+    student = labkit.models.build("digit_student", digits.num_classes, in_chans=1)
+    method = labkit.methods.create("scratch", student=student)
+    labkit.engine.fit(method, digits, steps=60, batch_size=64, lr=1e-2, out=folder, progress=False)
+    return folder
+
+
+def test_evaluate_prints_accuracy_calibration_and_classes(command, run_folder: Path):
+    code, out, err = command("evaluate", run_folder)
+    assert code == 0, err
+    run = labkit.engine.load_run(run_folder)
+    expected = labkit.engine.evaluate(run.model, labkit.data.load("digits").test)
+    assert f"accuracy {expected.accuracy:.1%}" in out
+    assert f"ECE {expected.ece:.3f}" in out
+    assert len(re.findall(r"^ +\d +\d+\.\d% +\d+\.\d% to \d+\.\d% *$", out, flags=re.MULTILINE)) == 10
+    assert command("evaluate", run_folder, "--split", "val").out != out
+
+
+def test_evaluate_on_other_classes_is_one_sentence(command, run_folder: Path, tmp_path: Path):
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        for part in ("train", "test"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(4):
+                Image.new("L", (8, 8), 60 * i).save(tmp_path / part / name / f"{i}.png")
+    code, _, err = command("evaluate", run_folder, "--data", "folder", "--root", tmp_path)
+    assert code == 1
+    assert err.count("\n") == 1
+
+
+def test_predict_ranks_the_classes_of_image_files(command, run_folder: Path, tmp_path: Path):
+    from PIL import Image
+
+    test = labkit.data.load("digits").test
+    files = []
+    for i in range(20):
+        files.append(tmp_path / f"digit{i}.png")
+        Image.fromarray(test.images[i, 0].numpy()).save(files[-1])
+    code, out, err = command("predict", run_folder, *files, "--top", 3)
+    assert code == 0, err
+    rows = re.findall(r"^ +(\S+\.png)? +(\d) +(\d+\.\d)% *$", out, flags=re.MULTILINE)
+    assert len(rows) == 60
+    assert sum(rows[3 * i][1] == test.classes[test.labels[i]] for i in range(20)) >= 14
+    assert all(float(rows[k][2]) >= float(rows[k + 1][2]) for k in range(59) if k % 3 < 2)
+
+
+def test_predict_an_unreadable_image_is_one_sentence(command, run_folder: Path, tmp_path: Path):
+    (tmp_path / "no.png").write_text("no image")
+    code, _, err = command("predict", run_folder, tmp_path / "no.png")
+    assert code == 1
+    assert re.fullmatch(r"labkit: Can't read the image .*no\.png \(it is no image\): .*\n", err)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_is_exit_code_130(tmp_path: Path):
+    """Interrupt a demo of many seeds in its first one."""
+    arguments = [sys.executable, "-m", "labkit.cli", "demo", "--seeds", "50", "--out", str(tmp_path / "demo")]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        shown = b""
+        while b"seed 0" not in shown:  # the progress bar
+            new = process.stdout.read1()
+            assert new, shown.decode()
+            shown += new
+        process.send_signal(signal.SIGINT)
+        shown += process.communicate(timeout=60)[0]
+    assert process.returncode == 130, shown.decode()
+    assert b"Traceback" not in shown
