@@ -40,15 +40,24 @@ def write_solution(course: Course, lab: Source, checks: dict[str, Check], force:
         refuse_edited(target, lambda cell: cell.cell_type == "code")
     notebook, modules = execute(lab, fresh)
     notebook.metadata.labkit.update(source=lab.digest, modules=hashes(modules, lab.lab))
+    write(target, notebook)
+    return f"solutions/{target.name}: executed."
+
+
+def write(target: Path, notebook: NotebookNode) -> None:
+    """Write an executed notebook.
+
+    Raises:
+        LabkitError: it is larger than 0.5 MB, or can't be written.
+    """
     nbformat.validate(notebook)
     text = dumps(notebook)
     size = len(text.encode())
     if size > LARGEST:
         raise LabkitError(
-            f"{lab.shown}: the executed notebook has {size / 1e6:.2f} MB of at most 0.5; show less."
+            f"{target.name} would have {size / 1e6:.2f} MB of at most 0.5: show less, or smaller."
         )
     paths.write_atomic(target, text)
-    return f"solutions/{target.name}: executed."
 
 
 def stale(old: NotebookNode, fresh: NotebookNode, lab: Source) -> list[str]:

@@ -88,7 +88,7 @@ for cell in {cells!r}:
     shown.clear()
     done = shell.run_cell(cell, store_history=True)
     assert done.success
-    print("\n#", len(shown), shown[:1])
+    print(chr(10) + "#", len(shown), shown[:1])
 """
 
 
