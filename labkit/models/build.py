@@ -109,7 +109,8 @@ def _factory(name: str) -> Factory:
         architecture, _, tag = str(name).partition(".")
         if timm.is_model(architecture) and (not tag or name in timm.list_pretrained(f"{architecture}.*")):
             return partial(timm_parts, name)
-    close = difflib.get_close_matches(str(name), _names(), n=1, cutoff=0.5)
+    untagged = str(name).partition(".")[0]  # timm writes ARCHITECTURE.TAG
+    close = difflib.get_close_matches(untagged, _names(), n=1, cutoff=0.5)
     guess = f" Did you mean '{close[0]}'?" if close else ""
     raise LabkitError(
         f"Unknown model '{name}'.{guess} labkit.models.available('*PART*') lists the names with that part:"
