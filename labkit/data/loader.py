@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from ..rng import permutation
 from .augment import NOTHING, Augment
 from .sets import FileSet, ImageSet
 
+_RUN_BYTES = 2**23  # augmented images that are made at once
 _WORKERS_FROM = 4  # batches from which starting worker processes pays
 
 
@@ -44,16 +46,16 @@ def slices(
 ) -> list[Tensor]:
     """Positions of this process's batches.
 
-    Shuffled, each global batch of `batch_size` is cut into `world` contiguous parts, and an incomplete last
-    batch smaller than max(2, world) is dropped. In order, process r takes positions r, r + world, ...: none
-    twice, none missing.
+    Shuffled, each global batch of `batch_size` is cut into `world` contiguous parts. An incomplete last batch is
+    left out (other images each epoch: a step on a few images, and BatchNorm's statistics of them, would weigh as
+    much as a full one); a set smaller than `batch_size` is one batch. In order, process r takes positions
+    r, r + world, ...: none twice, none missing.
     """
     if not shuffle:
         own = torch.arange(rank, n, world)
         return list(own.split(batch_size)) if len(own) else []
-    smallest = min(batch_size, max(2, world))
     order = permutation(n, seed, epoch).split(batch_size)
-    return [part.tensor_split(world)[rank] for part in order if len(part) >= smallest]
+    return [part.tensor_split(world)[rank] for part in order if len(part) == min(n, batch_size)]
 
 
 class Batches:
@@ -77,26 +79,38 @@ class Batches:
         return len(self.parts)
 
     def __iter__(self) -> Iterator[Batch]:
-        split, device = self.split, self.device
-        labels, ids = split.labels.to(device), split.ids.to(device)
-        for part, images in zip(self.parts, self._images(), strict=True):
-            position = part.to(device)
-            index = ids[position]
-            image = self.augment(images.to(device, non_blocking=True), self.seed, self.epoch, index)
-            yield Batch(image, labels[position], index, torch.full_like(index, self.view), {})
+        device = self.device
+        labels, ids = self.split.labels.to(device), self.split.ids.to(device)
+        runs = self._runs()
+        source = self._images(runs)
+        for run in runs:
+            with _one_thread():
+                images = next(source)
+                position = torch.cat(run).to(device)
+                index = ids[position]
+                image = self.augment(images.to(device, non_blocking=True), self.seed, self.epoch, index)
+            columns = (image, labels[position], index, torch.full_like(index, self.view))
+            for parts in zip(*(c.split([len(part) for part in run]) for c in columns), strict=True):
+                yield Batch(*parts, {})
 
-    def _images(self) -> Iterator[Tensor]:
-        """uint8 images of each part, from memory or from worker processes."""
-        split = self.split
+    def _runs(self) -> list[list[Tensor]]:
+        """Consecutive batches that are made at once: small batches would spend their time on calls."""
+        image = 4 * self.split.channels * self.split.image_size**2  # bytes as float32
+        largest = max((len(part) for part in self.parts), default=1)
+        length = 1 if isinstance(self.split, FileSet) else max(1, _RUN_BYTES // (largest * image))
+        return [self.parts[i : i + length] for i in range(0, len(self.parts), length)]
+
+    def _images(self, runs: list[list[Tensor]]) -> Iterator[Tensor]:
+        """uint8 images of each run, from memory or from worker processes."""
+        split, positions = self.split, [torch.cat(run) for run in runs]
         if not isinstance(split, FileSet):
-            yield from map(split.fetch, self.parts)
+            yield from map(split.fetch, positions)
             return
-        workers = split.workers if len(self.parts) >= _WORKERS_FROM else 0
         loader = DataLoader(
             _Decoder(split),
-            sampler=self.parts,
+            sampler=positions,
             batch_size=None,
-            num_workers=workers,
+            num_workers=split.workers if len(positions) >= _WORKERS_FROM else 0,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else starting it would draw from the global stream
         )
@@ -104,6 +118,17 @@ class Batches:
             if isinstance(images, str):
                 raise LabkitError(images)
             yield images
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Moving pixels is bound by memory: on a busy machine, threads lose far more than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Decoder(Dataset):
