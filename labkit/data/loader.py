@@ -46,10 +46,10 @@ def slices(
 ) -> list[Tensor]:
     """Positions of this process's batches.
 
-    Shuffled, each global batch of `batch_size` is cut into `world` contiguous parts. An incomplete last batch is
-    left out (other images each epoch: a step on a few images, and BatchNorm's statistics of them, would weigh as
-    much as a full one); a set smaller than `batch_size` is one batch. In order, process r takes positions
-    r, r + world, ...: none twice, none missing.
+    Shuffled, each global batch of `batch_size` is cut into `world` contiguous parts. An incomplete last batch
+    is left out (other images each epoch): a step on a few images, and BatchNorm's statistics of them, would
+    weigh as much as a full one. A set smaller than `batch_size` is one batch. In order, process r takes
+    positions r, r + world, ...: none twice, none missing.
     """
     if not shuffle:
         own = torch.arange(rank, n, world)

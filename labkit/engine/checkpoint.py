@@ -66,7 +66,7 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], source: Path | str)
 
 
 def trained_state(method: nn.Module) -> dict[str, Tensor]:
-    """The method's state without the networks its attribute `frozen` names: those are given again at resume."""
+    """The method's state without the networks named in its `frozen`: those are given again at resume."""
     frozen = tuple(f"{name}." for name in getattr(method, "frozen", ()))
     return {k: v for k, v in method.state_dict().items() if not (frozen and k.startswith(frozen))}
 

@@ -36,7 +36,7 @@ def make_accelerator(recipe: Recipe, device: str | None) -> Accelerator:
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Inside the block Ctrl-C only sets the event, so that a step ends whole; a second one interrupts at once."""
+    """Inside the block Ctrl-C sets the event, so that a step ends whole; a second one interrupts at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

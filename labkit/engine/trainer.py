@@ -170,9 +170,8 @@ class Trainer:
         self.pending.append((self.at.step + 1, n, record))
         if self.device.type == "cpu" or len(self.pending) >= LOOK_EVERY:
             self._look()
-        # Slices of the last batch may differ by one image: weigh each process by its share of the batch.
-        left = len(self.data.train) - self.at.step * self.recipe.batch_size
-        share = n * self.world / min(self.recipe.batch_size, left)
+        # A batch that the processes can't share evenly: weigh each by its part of it.
+        share = n * self.world / min(self.recipe.batch_size, len(self.data.train))
         self.optimizer.zero_grad()
         self.accelerator.backward(terms["total"] * share)
         if self.recipe.clip:

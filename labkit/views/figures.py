@@ -53,7 +53,7 @@ def png(fig: Figure) -> bytes:
 
 
 def show(fig: Figure, alt: str) -> None:
-    """Display the figure in a notebook with `alt`, the sentence that says what it shows to who can't see it."""
+    """Display the figure in a notebook; `alt` is the sentence for readers who can't see it."""
     from IPython.display import display
 
     # nbconvert and JupyterLab read the alt text from the metadata; plain text is the fallback everywhere.

@@ -53,7 +53,7 @@ def plot_losses(losses: Mapping[str, Sequence[float]], window: int = 50) -> Figu
 
 
 def moving_average(values: Sequence[float], window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Centred mean over `window` values and the 1-based steps it belongs to; only full windows, so no shift."""
+    """Centred mean over `window` values and the 1-based steps it belongs to; full windows only."""
     values = np.asarray(values, dtype=float)
     window = min(window, len(values))
     mean = np.convolve(values, np.ones(window) / window, mode="valid")
@@ -99,6 +99,30 @@ def plot_sweep(
     axis.minorticks_off()
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    return fig
+
+
+def plot_seeds(
+    groups: Mapping[str, Sequence[float]],
+    lines: Mapping[str, float] | None = None,
+    xlabel: str = "test accuracy",
+) -> Figure:
+    """Every seed as a point, one row per group, the mean as a bar; reference lines are labelled on top."""
+    fig, axis = figure(height=0.9 + 0.5 * len(groups))
+    rows = range(len(groups))[::-1]
+    for row, colour, marker, values in zip(rows, COLOURS, MARKERS, groups.values(), strict=False):
+        axis.plot(values, [row] * len(values), marker, color=colour, alpha=0.6, markersize=7)
+        axis.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=colour, linewidth=3)
+    for name, level in (lines or {}).items():
+        axis.axvline(level, color=PALETTE["grey"], linestyle="--")
+        axis.annotate(
+            name, (level, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+            color=PALETTE["grey"], ha="center",
+        )  # fmt: skip
+    axis.set_yticks(list(rows), list(groups))
+    axis.set_ylim(-0.6, len(groups) - 0.4)
+    axis.set_xlabel(xlabel)
+    axis.xaxis.set_major_formatter(PercentFormatter(1.0))
     return fig
 
 

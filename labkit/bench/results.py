@@ -1,0 +1,93 @@
+"""Committed results: a JSON file of rows, one per run, with the command and the machine that made them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import LabkitError
+from ..paths import asset, write_atomic
+from .stats import Interval, interval, paired
+
+
+@dataclass
+class Results:
+    """Flat rows of finished runs: what was run (`experiment`, `method`, `seed`, ...), then `val`, `test`."""
+
+    command: str
+    machine: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def select(self, **wanted: Any) -> list[dict[str, Any]]:
+        """Rows whose fields equal `wanted`, ordered by seed."""
+        rows = [row for row in self.rows if all(row.get(k) == v for k, v in wanted.items())]
+        return sorted(rows, key=lambda row: row["seed"])
+
+    def values(self, measure: str = "test", **wanted: Any) -> list[float]:
+        """One measure of the selected rows, by seed.
+
+        Raises:
+            LabkitError: no such run.
+        """
+        rows = self.select(**wanted)
+        if not rows:
+            raise LabkitError(f"No result for {wanted}: run `{self.command}`.")
+        return [row[measure] for row in rows]
+
+    def interval(self, measure: str = "test", **wanted: Any) -> Interval:
+        """Mean and 95 % interval of the selected rows over seeds."""
+        return interval(self.values(measure, **wanted))
+
+    def gain(self, first: Mapping[str, Any], second: Mapping[str, Any], measure: str = "test") -> Interval:
+        """Paired difference first - second over the seeds both have."""
+        return paired(self.values(measure, **first), self.values(measure, **second))
+
+    def save(self, path: Path) -> Path:
+        """Write atomically, one row a line so that changes read well."""
+        head = {"command": self.command, "machine": self.machine}
+        rows = ",\n  ".join(json.dumps(row) for row in sorted(self.rows, key=_order))
+        text = json.dumps(head, indent=1)[:-2] + f',\n "rows": [\n  {rows}\n ]\n}}\n'
+        return write_atomic(path, text)
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Read a file that `save` wrote.
+
+        Raises:
+            LabkitError: the file is damaged.
+        """
+        try:
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise LabkitError(
+                f"The results {path} are damaged ({error}): restore or remove the file."
+            ) from error
+
+
+def read_results(name: str) -> Results:
+    """Shipped results by name, such as 'lab01'.
+
+    Raises:
+        MissingError: there are none of that name.
+    """
+    return Results.load(asset(f"results/{name}.json"))
+
+
+def machine() -> str:
+    """This machine in words: processor kind, cores, device, main versions."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {device},"
+        f" Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}"
+    )
+
+
+def _order(row: dict[str, Any]) -> str:
+    return json.dumps({k: v for k, v in row.items() if k not in ("val", "test")}, sort_keys=True)
