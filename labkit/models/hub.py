@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -14,6 +15,7 @@ import torch
 from ..errors import LabkitError, MissingError
 
 _PATIENCE = 6.0  # seconds to find out that a host can't be reached
+_STALL = 30.0  # seconds without a byte before a download is given up
 
 
 def reachable(url: str, patience: float = _PATIENCE) -> bool:
@@ -97,12 +99,16 @@ def _from_url(name: str, url: str, source: str) -> Path:
     if path.exists():
         return path
     if reachable(url):
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(_STALL)  # torch sets none, and would wait for a stalled download for ever
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=False)
             return path
         except OSError:
             pass
+        finally:
+            socket.setdefaulttimeout(before)
     command = f"python -c \"from labkit.models import build; build('{name}', 1000, weights='pretrained')\""
     raise _missing(name, source, command)
 
