@@ -116,7 +116,7 @@ def _table(runs: dict[str, list[dict[str, Any]]]) -> Table:
         ["network", "test accuracy, %", "parameters", "MACs"],
         rows,
         caption=f"Real 8x8 handwritten digits; students see {s.per_class} labels per class",
-        note=f"Mean ± 95 % interval over {len(runs['hinton'])} seeds; same steps, data, augmentation for all.",
+        note=f"Mean ± 95 % interval over {len(runs['hinton'])} seeds; same steps and data for all.",
     )
 
 
