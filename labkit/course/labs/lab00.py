@@ -1,4 +1,4 @@
-"""Checks of lab 00: what a classifier says, how sure it is, how often it is right, and a teacher left training."""
+"""Checks of lab 00: the class decided on, softmax, accuracy, and a teacher left in training mode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..checks import Check, Misconception, Property
 
-# --- the class a network decides on ---------------------------------------------------------------------------
+# --- the class a network decides on -------------------------------------------------------------------------
 
 
 def _draw_logits(seed: int) -> tuple[Tensor]:
@@ -54,9 +54,7 @@ TOP_CLASS = Check(
             "`max` with a `dim` returns a pair: the largest values and where they stand. Only the second is"
             " asked for.",
         ),
-        Misconception(
-            "the smallest logit", lambda z: z.argmin(dim=1), "A large logit speaks for its class."
-        ),
+        Misconception("the smallest logit", lambda z: z.argmin(dim=1), "A large logit speaks for its class."),
         Misconception(
             "classes counted from 1",
             lambda z: z.argmax(dim=1) + 1,
@@ -76,7 +74,7 @@ TOP_CLASS = Check(
     ),
 )
 
-# --- softmax --------------------------------------------------------------------------------------------------
+# --- softmax ------------------------------------------------------------------------------------------------
 
 
 def softmax(logits: Tensor) -> Tensor:
@@ -206,13 +204,13 @@ SOFTMAX = Check(
     differentiable=(0,),
     hints=(
         "Three steps: make the logits safe, take exp, divide. Each keeps the shape (B, N).",
-        "Formula (2) in section 4, with `dim=1` for the classes; `keepdim=True` keeps (B, 1), which lines up.",
+        "Formula (2) in section 4, with `dim=1` for the classes; `keepdim=True` leaves (B, 1).",
         "Shares of a row of prices `p` of shape (B, N) would be `p / p.sum(dim=1, keepdim=True)`."
         " Softmax is the same with exp of the safe logits in the place of p.",
     ),
 )
 
-# --- accuracy -------------------------------------------------------------------------------------------------
+# --- accuracy -----------------------------------------------------------------------------------------------
 
 
 def _draw_labelled(seed: int) -> tuple[Tensor, Tensor]:
@@ -268,7 +266,7 @@ ACCURACY = Check(
         Misconception(
             "whole-number division",
             lambda z, y: int(_hits(z, y).sum()) // len(y),
-            "`//` cuts off everything after the point, so that any score below perfect is 0: divide with `/`.",
+            "`//` cuts off all that follows the point, and any score below perfect becomes 0: use `/`.",
         ),
         Misconception(
             "a percentage instead of a share",
@@ -321,7 +319,7 @@ ACCURACY = Check(
     ),
 )
 
-# --- find the bug: a teacher left in training mode ------------------------------------------------------------
+# --- find the bug: a teacher left in training mode ----------------------------------------------------------
 
 
 def _draw_teacher(seed: int) -> tuple[nn.Module, Tensor]:
