@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections import Counter
 
 import nbformat
@@ -27,17 +28,14 @@ def carry_over(old: NotebookNode, new: NotebookNode) -> tuple[NotebookNode, str]
     merged = copy.deepcopy(new)
     merged.metadata = copy.deepcopy({**old.metadata, "labkit": new.metadata.labkit})
     places = {key(cell): cell for cell in merged.cells}
-    stubs = {**{name: sha(cell.source) for name, cell in places.items()}, **_hashes(old)}
-    by_hash = {fingerprint: name for name, fingerprint in stubs.items()}
+    stubs = _hashes(old) or {name: sha(cell.source) for name, cell in places.items()}
     counts: Counter[str] = Counter()
     order: list[str] = []  # release cells of the old copy, as the student left them
     own: dict[int, list[NotebookNode]] = {}  # position in `order` -> cells that followed it
     left: list[NotebookNode] = []
     for cell in old.cells:
-        name = key(cell)
-        if name not in stubs:  # an editor may have renumbered the cells
-            name = by_hash.get(sha(cell.source), "")
-        if not name or name in order:
+        name = _name(cell, stubs, order)
+        if not name:
             if cell.source.strip():
                 own.setdefault(len(order), []).append(_own(cell))
                 counts["own cell"] += cell.source != _LEFT
@@ -47,8 +45,8 @@ def carry_over(old: NotebookNode, new: NotebookNode) -> tuple[NotebookNode, str]
         counts["answer"] += fate != "same" and _answer(cell)
         if fate == "left":
             left.append(_own(cell))
+    _keep_apart([*itertools.chain.from_iterable(own.values()), *left], set(places))
     merged.cells = _weave(merged.cells, own, order, left)
-    _unique(merged.cells)
     words = [f"{n} {what}{'s' if n != 1 else ''}" for what, n in sorted(counts.items()) if n]
     return merged, " and ".join(words) or "nothing to carry over"
 
@@ -56,6 +54,15 @@ def carry_over(old: NotebookNode, new: NotebookNode) -> tuple[NotebookNode, str]
 def _hashes(notebook: NotebookNode) -> dict[str, str]:
     cells = notebook.metadata.get("labkit", {}).get("cells")
     return dict(cells) if isinstance(cells, dict) else {}
+
+
+def _name(cell: NotebookNode, stubs: dict[str, str], seen: list[str]) -> str:
+    """The id under which a cell was released; '' for a cell of the student's own, or a second copy of one."""
+    name = key(cell)
+    if name in stubs:
+        return "" if name in seen else name
+    fingerprint = sha(cell.source)  # an editor may have renumbered the cells
+    return next((name for name, stub in stubs.items() if stub == fingerprint and name not in seen), "")
 
 
 def _place(cell: NotebookNode, target: NotebookNode | None, stub: str) -> str:
@@ -107,16 +114,11 @@ def _weave(
     return woven + left
 
 
-def _unique(cells: list[NotebookNode]) -> None:
-    """Give cells whose id is missing or taken another one; the release's own ids stay as they are."""
-    taken = {cell.get("id") for cell in cells if "labkit" in cell.metadata or "nbgrader" in cell.metadata}
-    used: set[str] = set()
-    for cell in cells:
-        fixed = "labkit" in cell.metadata or "nbgrader" in cell.metadata
+def _keep_apart(mine: list[NotebookNode], taken: set[str]) -> None:
+    """Give the student's cells ids that neither the release nor another of them has."""
+    used = {*taken, sha(_LEFT)}
+    for cell in mine:
         base = cell.get("id") or cell.metadata.get("id") or sha(cell.source)
-        name, count = base, 1
-        while name in used or (not fixed and name in taken):
-            count += 1
-            name = f"{base[:56]}-{count}"
-        cell.id = name
-        used.add(name)
+        numbered = (f"{base[:56]}-{count}" for count in itertools.count(2))
+        cell.id = next(name for name in itertools.chain([base], numbered) if name not in used)
+        used.add(cell.id)

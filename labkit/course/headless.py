@@ -77,7 +77,7 @@ def _one(notebook: NotebookNode, path: Path, timeout: float) -> list[Row]:
         fault = _run(short, path.parent, env, timeout)
         lines = results.read_text(encoding="utf-8").splitlines() if results.is_file() else []
     found = {row["id"]: row for row in map(json.loads, lines)}
-    reasons = _errors(short)
+    reasons = _errors(short, timeout)
     rows = [_row(cell, path.name, found.get(key(cell)), reasons.get(key(cell)) or fault) for cell in checks]
     general = fault or reasons.get("")
     return [Row(path.name, "", "", BROKEN, message=general), *rows] if general else rows
@@ -102,15 +102,17 @@ def _run(notebook: NotebookNode, folder: Path, env: dict[str, str], timeout: flo
     return ""
 
 
-def _errors(notebook: NotebookNode) -> dict[str, str]:
+def _errors(notebook: NotebookNode, timeout: float) -> dict[str, str]:
     """What went wrong in each cell, filed under the check it belongs to ('' for set-up cells)."""
     found: dict[str, str] = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                text = " ".join(f"{output.ename}: {output.evalue}".split())
+                text = " ".join(f"raised {output.ename}: {output.evalue}".split())
+                if output.ename == "KeyboardInterrupt":
+                    text = f"ran longer than {timeout:g} s and was stopped"
                 name = key(cell).removesuffix("-answer").removesuffix("-use") if _kind(cell) else ""
-                found.setdefault(name, f"Cell '{key(cell)}' raised {text[:300].rstrip('.')}.")
+                found.setdefault(name, f"Cell '{key(cell)}' {text[:300].rstrip('.:')}.")
     return found
 
 

@@ -23,6 +23,13 @@ class ThisPython(AsyncKernelManager):
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 
+_SETUP_SECONDS = 120
+
+
+def _is_setup(cell: NotebookNode) -> bool:
+    return "setup" in cell.metadata.get("tags", [])
+
+
 def run(
     notebook: NotebookNode,
     folder: Path,
@@ -36,7 +43,7 @@ def run(
     Args:
         folder: the kernel's working directory.
         env: added to this process's environment.
-        timeout: seconds for each cell.
+        timeout: seconds for each cell; a cell tagged 'setup' has two minutes at least, for its imports.
         keep_going: go on after a cell that raises.
         on_cell: called with `cell=` and `cell_index=` before each cell runs.
 
@@ -52,7 +59,7 @@ def run(
         }
         client = NotebookClient(
             notebook,
-            timeout=timeout,
+            timeout_func=lambda cell: max(timeout, _SETUP_SECONDS) if _is_setup(cell) else timeout,
             startup_timeout=120,
             kernel_manager_class=ThisPython,
             allow_errors=keep_going,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import uuid
 from datetime import datetime
 from pathlib import Path
 
@@ -118,7 +119,11 @@ def backup(file: Path) -> Path:
 
 def _create(target: Path, content: bytes) -> None:
     """Write a file that must not exist yet; never replaces one that appeared meanwhile."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.new")
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabkitError(f"Can't write to the folder {target.parent}: {error.strerror}.") from None
     paths.write_atomic(partial, content)
     try:
         os.link(partial, target)  # fails where the name is taken, unlike a rename
