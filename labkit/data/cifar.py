@@ -126,13 +126,11 @@ def _jpegs(info: Info, path: Path) -> list[ImageSet]:
 
 def _decode(info: Info, path: Path) -> dict[str, Tensor]:
     members = _from_tar(path) if path.is_file() else _from_folder(path)
-    classes = sorted({label for split, label, _ in members if split == "train"})
-    if len(classes) != info.classes or {label for split, label, _ in members if split == "test"} != set(
-        classes
-    ):
+    classes, tested = (sorted({c for part, c, _ in members if part == s}) for s in ("train", "test"))
+    if len(classes) != info.classes or tested != classes:
         raise LabkitError(
-            f"{path} should hold train/<class>/ and test/<class>/ for {info.classes} classes,"
-            f" but train has {len(classes)} and test differs or has other ones: fetch it again."
+            f"{path} should hold train/<class>/ and test/<class>/ with the same {info.classes} classes,"
+            f" but it has {len(classes)} with training and {len(tested)} with test images: fetch it again."
         )
     tensors = {"classes": torch.tensor(list("\n".join(classes).encode()), dtype=torch.uint8)}
     for split in ("train", "test"):

@@ -52,7 +52,7 @@ def slices(
     positions r, r + world, ...: none twice, none missing.
     """
     if not shuffle:
-        own = torch.arange(rank, n, world)
+        own = torch.arange(n)[rank::world]
         return list(own.split(batch_size)) if len(own) else []
     order = permutation(n, seed, epoch).split(batch_size)
     return [part.tensor_split(world)[rank] for part in order if len(part) == min(n, batch_size)]
