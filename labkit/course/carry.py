@@ -26,7 +26,7 @@ def carry_over(old: NotebookNode, new: NotebookNode) -> tuple[NotebookNode, str]
         the merged notebook, and what was carried in words.
     """
     merged = copy.deepcopy(new)
-    merged.metadata = copy.deepcopy({**old.metadata, "labkit": new.metadata.labkit})
+    merged.metadata = nbformat.from_dict({**old.metadata, "labkit": new.metadata.labkit})
     places = {key(cell): cell for cell in merged.cells}
     stubs = _hashes(old) or {name: sha(cell.source) for name, cell in places.items()}
     counts: Counter[str] = Counter()

@@ -6,10 +6,10 @@ import inspect
 import json
 import os
 import textwrap
-import warnings
 from typing import Any
 
 from . import display, labs, record
+from .calls import quiet
 from .checks import Check
 from .display import Result
 from .verdict import FAILED, NOT_YET, PASSED, Verdict, judge
@@ -32,8 +32,7 @@ def check(id: str, answer: Any) -> Result | float:
         LabkitError: no check has this id.
     """
     if os.environ.get("NBGRADER_EXECUTION"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():  # importing a lab may warn, and nbgrader gives no points to a cell that wrote to stderr
             found = labs.get(id)
             return float(found.points) if judge(found, answer).status == PASSED else 0.0
     found = labs.get(id)

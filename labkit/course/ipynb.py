@@ -17,6 +17,10 @@ def dumps(notebook: NotebookNode) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
+_TYPES = ("code", "markdown", "raw")
+_OURS = {"labkit": dict, "nbgrader": dict, "tags": list}
+
+
 def load(path: Path) -> NotebookNode:
     """Read a notebook.
 
@@ -40,10 +44,26 @@ def load(path: Path) -> NotebookNode:
             raise ValueError(f"its format is {content.get('nbformat')}, not 4")
         notebook = nbformat.from_dict(content)
         rejoin_lines(notebook)
-        for cell in notebook.cells:
-            cell.source, cell.metadata, cell.cell_type  # noqa: B018 - must be there
+        for cell in [notebook, *notebook.cells]:
+            _drop_rubbish(cell.metadata)
+        if not all(isinstance(cell.source, str) and cell.cell_type in _TYPES for cell in notebook.cells):
+            raise ValueError("a cell has no text or an unknown type")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise LabkitError(
             f"{path} is not a notebook that can be read: {str(error).splitlines()[0]}."
         ) from None
     return notebook
+
+
+def _drop_rubbish(metadata: NotebookNode) -> None:
+    """Remove metadata that we read and that isn't what it should be, so that nobody after us need ask."""
+    for name, type in _OURS.items():
+        if not isinstance(metadata.get(name, type()), type):
+            del metadata[name]
+    graded = metadata.get("nbgrader", {})
+    if not isinstance(graded.get("grade_id", ""), str) or not isinstance(
+        graded.get("points", 0), int | float
+    ):
+        del metadata["nbgrader"]
+    if not isinstance(metadata.get("labkit", {}).get("cells", {}), dict):
+        del metadata["labkit"]

@@ -64,7 +64,6 @@ def run(
             kernel_manager_class=ThisPython,
             allow_errors=keep_going,
             interrupt_on_timeout=keep_going,
-            store_widget_state=False,
             record_timing=False,
             on_cell_execute=on_cell,
             resources={"metadata": {"path": str(folder)}},

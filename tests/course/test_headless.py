@@ -9,6 +9,7 @@ import pytest
 from nbformat import v4
 
 from labkit.course import build, run_checks, run_notebook
+from labkit.course.carry import carry_over
 from labkit.course.ipynb import dumps, load
 from labkit.errors import LabkitError
 
@@ -109,6 +110,37 @@ def test_not_a_notebook_is_a_finding(tmp_path, text):
     assert str(file) in row.message
     assert "\n" not in row.message
     assert run_checks([tmp_path])[0].status == "broken"
+
+
+RUBBISH = [
+    {"labkit": 3, "nbgrader": [], "tags": "setup"},
+    {"nbgrader": {"grade_id": 3, "points": "many"}},
+    {"labkit": {"kind": ["check"]}, "nbgrader": {"grade_id": "99-soften", "points": None}},
+    {"labkit": {"kind": "check"}, "id": 7},
+]
+
+
+@pytest.mark.parametrize("metadata", RUBBISH)
+def test_rubbish_in_the_metadata_is_no_traceback(path, metadata):
+    fresh = load(path)
+    content = json.loads(path.read_text())
+    content["cells"] = [{**cell, "metadata": metadata} for cell in content["cells"][:2]]
+    content["metadata"]["labkit"] = {"cells": 3}
+    path.write_text(json.dumps(content))
+    for row in run_checks([path]):
+        assert row.status in ("broken", "not run")
+    carry_over(load(path), fresh)
+
+
+@pytest.mark.parametrize(
+    "cell", [{}, {"cell_type": "code"}, {"cell_type": "x", "source": "", "metadata": {}}, None]
+)
+def test_rubbish_for_a_cell_is_one_sentence(path, cell):
+    content = json.loads(path.read_text())
+    content["cells"].append(cell)
+    path.write_text(json.dumps(content))
+    (row,) = run_checks([path])
+    assert "is not a notebook that can be read" in row.message
 
 
 def test_attempts_count_as_in_the_notebook(path, tmp_path):
