@@ -130,7 +130,7 @@ def cached(name: str, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[s
     tensors = make()
     try:
         write_atomic(path, save(tensors))
-    except LabkitError as error:
+    except (LabkitError, OSError) as error:
         warnings.warn(f"{name} will be decoded again next time. {error}", stacklevel=2)
     return tensors
 
