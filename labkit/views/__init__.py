@@ -3,6 +3,7 @@
 from .figures import MARKERS, PALETTE, figure, show
 from .plots import plot_bars, plot_confusion, plot_images, plot_losses, plot_run, plot_seeds, plot_sweep
 from .tables import Table
+from .widgets import temperature_slider
 
 __all__ = [
     "MARKERS",
@@ -17,4 +18,5 @@ __all__ = [
     "plot_seeds",
     "plot_sweep",
     "show",
+    "temperature_slider",
 ]

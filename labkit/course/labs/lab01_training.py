@@ -39,7 +39,7 @@ def _draw_step(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _observe_step(step: Any, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Two steps on one student, started the way a lab leaves the networks: student in eval, teacher in train."""
+    """Two steps on one student, from the modes a lab leaves behind: student in eval, teacher in train."""
     student, teacher = _Toy().eval(), _Toy().train()
     optimizer = torch.optim.SGD(student.parameters(), lr=0.5)
     batches = zip(images, labels, strict=True)
