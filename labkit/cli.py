@@ -96,7 +96,7 @@ def lab(
         table = _table("lab", "title", "passed", "points")
         for row in course.progress():
             passed, points = f"{row.passed} of {row.checks}", f"{row.points:g} of {row.possible:g}"
-            table.add_row(row.lab, row.title, passed, points)
+            table.add_row(row.lab, row.title.removeprefix(f"{row.lab} · "), passed, points)
         _print(table)
         _print("Open one with `labkit lab N`.")
         return
