@@ -22,7 +22,8 @@
 # well under a minute, with or without a GPU. Nothing is computed in advance: both networks are trained in
 # front of you.
 #
-# Run the cells in order: click into one and press **Shift + Enter**. You cannot break anything here.
+# Run the cells in order: click into one and press **Shift + Enter**. The first gets labkit where it is
+# missing and otherwise does nothing. You cannot break anything here.
 
 # %% tags=["setup"]
 import copy
@@ -67,9 +68,10 @@ print(f"Profile '{profile.name}': this lab works on the data set '{profile.digit
 #
 # ## 2 · The big network is right here and the small one is wrong
 # A *teacher* with wide layers learns from every labelled training image. A *student*, much smaller, gets only
-# a few labels of each digit. Neither has seen the test images. Both start from random weights drawn with the
-# same seed.
-
+# a few labels of each digit. Nothing is distilled yet: each learns from its labels alone, and neither sees
+# the test images. Training takes a few seconds. Then comes one test digit, and what the two say it is. (Code
+# that only draws need not be read, here and in every lab.)
+#
 # %%
 data = labkit.data.load(profile.digits)
 few = labkit.data.load(profile.digits, per_class=settings.labels_per_class)
@@ -85,7 +87,7 @@ teacher = train(settings.teacher, data, settings.teacher_fit)
 student = train(settings.student, few, settings.student_fit)
 
 # %%
-on_teacher, on_student = evaluate(teacher, data.test), evaluate(student, data.test)
+on_teacher, on_student = evaluate(teacher, data.test), evaluate(student, data.test)  # on all test images
 labels = on_student.labels
 wrong = on_student.predictions != labels
 only_teacher = (wrong & (on_teacher.predictions == labels)).nonzero()[:, 0]
@@ -117,7 +119,7 @@ my_guess = 0.5  # a number from 0 to 1
 # | logits | class 0 | class 1 | class 2 | decision |
 # |---|---|---|---|---|
 # | first image | 2.0 | 1.0 | 0.0 | 0 |
-# | second image | 0.5 | -1.0 | 3.0 | 2 |
+# | second image | 1.5 | -1.0 | 3.0 | 2 |
 #
 # Cells whose first line says `TODO` are yours. Take these steps with the one below:
 # 1. Run it as it is, then run the check under it: the box says **To do** and where to look.
@@ -125,8 +127,7 @@ my_guess = 0.5  # a number from 0 to 1
 #    the box says **Not right yet**, and the hint is meant for exactly this mistake. Read it.
 # 3. Mend the line as the hint says, and run both cells until the box says **Passed**.
 #
-# A failed check costs nothing. It only counts attempts: with each one another general hint opens, and after
-# the fifth a solution. The third cell is a safety net: `answer` hands on your function once it passes, and
+# A failed check costs nothing. It only counts attempts: with each one another general hint opens, and with the fifth a solution. The third cell is a safety net: `answer` hands on your function once it passes, and
 # the reference until then, so that you can always go on and come back later.
 
 
@@ -152,8 +153,8 @@ top_class = answer("00-top-class", top_class)
 # $$p_c = \frac{e^{z_c}}{\sum_{j=1}^{N} e^{z_j}} \qquad (1)$$
 #
 # *By hand*, for the first image above: $e^2, e^1, e^0$ are 7.39, 2.72 and 1.00, together 11.11, so the
-# probabilities are 0.67, 0.24 and 0.09. For the second image $e^{0.5}, e^{-1}, e^3$ are 1.65, 0.37 and 20.09,
-# together 22.10: 0.07, 0.02 and 0.91.
+# probabilities are 0.67, 0.24 and 0.09. For the second, $e^{1.5}, e^{-1}, e^3$ are 4.48, 0.37 and 20.09, together
+# 24.94: 0.18, 0.01 and 0.81.
 #
 # *A trap.* In float32, $e^{100}$ is already infinite, and infinity divided by infinity is not a number. But
 # only differences count: with $m$ the largest logit of the same image, formula (2) has the same value, and no
@@ -198,10 +199,10 @@ axes[0].set_ylabel("probability (truth in green)")
 show(fig, f"The digit, and the probabilities of all classes: teacher says {big}, student says {small}.")
 
 # %% [markdown]
-# *What to see.* Being wrong is not being unsure: the student puts most of its probability on a wrong class.
-# The teacher is not certain either. What it leaves to the other classes is hardly visible here, and yet it
-# says which digits this one resembles, something no label ever told. Lab 01 has a knob that brings it out,
-# and a student that learns from it.
+# *What to see.* Being wrong is not being unsure. (This is the student's most decided mistake among those that the
+# teacher gets right; section 2 picked it.) The teacher is not certain either: what it leaves to the other classes is
+# hardly visible here, and yet it says which digits this one resembles, something no label ever told. Lab 01 has a knob
+# that brings it out, and a student that learns from it.
 #
 # ## 5 · How often is it right?
 # One digit proves nothing. **Accuracy** is the share of images whose decision is their label $y_i$, a number
@@ -325,10 +326,11 @@ check("00-frozen-teacher", ask_teacher)
 # - *The machine is odd.* `labkit doctor`. Your progress is one small file, `work/progress.json`; `labkit lab`
 #   lists it.
 #
-# **What you should have seen.** The machine is ready; a check told one mistake from another; the student's
-# most decided mistake was no difficult case for the teacher; the ten bars were uneven before your repair and
-# level after it. The defect was real: the CIFAR-100 training script of ReviewKD freezes the teacher's
-# parameters and never calls `eval()`, so that its BatchNorm statistics move with every batch.
+# **What you should have seen.** The machine is ready; a check told one mistake from another; what is hard for
+# the student is mostly easy for the teacher; the ten bars were uneven before your repair and level after it.
+# In training mode Dropout plays dice, and BatchNorm subtracts what the images of a batch have in common, so
+# that little is left of a digit among seven of its own kind. The defect was real: the CIFAR-100 training
+# script of ReviewKD freezes the teacher's parameters and never calls `eval()`.
 #
 # **Read on.** Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, arXiv 1503.02531: the
 # paper that lab 01 rebuilds. Chen et al., *Distilling Knowledge via Knowledge Review* (ReviewKD), arXiv

@@ -54,7 +54,11 @@ TOP_CLASS = Check(
             "`max` with a `dim` returns a pair: the largest values and where they stand. Only the second is"
             " asked for.",
         ),
-        Misconception("the smallest logit", lambda z: z.argmin(dim=1), "A large logit speaks for its class."),
+        Misconception(
+            "the smallest logit",
+            lambda z: z.argmin(dim=1),
+            "A large logit speaks for its class, a small one against it.",
+        ),
         Misconception(
             "classes counted from 1",
             lambda z: z.argmax(dim=1) + 1,
@@ -153,6 +157,12 @@ SOFTMAX = Check(
             lambda z: z.exp() / z.exp().sum(dim=1),
             "A maximum or sum over `dim=1` has shape (B,), which cannot be lined up with (B, N):"
             " `keepdim=True` leaves it as (B, 1).",
+        ),
+        Misconception(
+            "values and positions subtracted together",
+            lambda z: z - z.max(dim=1, keepdim=True),
+            "`max` with a `dim` returns a pair, the largest numbers and where they stand: the numbers are its"
+            " `.values`.",
         ),
         Misconception(
             "the maximum subtracted after the exponential",
@@ -260,7 +270,7 @@ ACCURACY = Check(
         Misconception(
             "largest logits compared with labels",
             lambda z, y: (z.amax(dim=1) == y).float().mean().item(),
-            "A label is a class number; compare it with the *position* of the largest logit, not with its"
+            "A label is a class number; compare it with the position of the largest logit, not with its"
             " value.",
         ),
         Misconception(
@@ -380,13 +390,19 @@ FROZEN_TEACHER = Check(
         Misconception(
             "the defect is still there",
             _as_given,
-            "`requires_grad_(False)` and `no_grad()` stop gradients, and nothing else. Two kinds of layers in"
-            " the teacher behave differently while training, with gradients or without.",
+            "`requires_grad_(False)` and `no_grad()` stop gradients, and nothing else: what in a network acts"
+            " or changes in training even without them?",
         ),
         Misconception(
             "evaluation mode switched on too late",
             _too_late,
             "You found it, but the first question has been answered by then: switch before the forward pass.",
+        ),
+        Misconception(
+            "all that the teacher returns, not only its logits",
+            lambda teacher, images: teacher.eval()(images),
+            "A network of this course returns its logits, its embedding and its feature maps together: the"
+            " first of them is `.logits`.",
         ),
         Misconception(
             "a copy is asked",
@@ -414,7 +430,8 @@ FROZEN_TEACHER = Check(
         ),
     ),
     hints=(
-        "Freezing parameters is not freezing the network: what else changes or acts while a network trains?",
+        "Go through the kinds of layers you know, and ask of each whether it does the same in training as in"
+        " use.",
         "BatchNorm uses the batch's own mean and variance while training, and Dropout draws at random;"
         " every `nn.Module` has one method that switches both.",
         "Before `model` is used on new data one writes `model.eval()`, and `model.train()` before"
