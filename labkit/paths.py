@@ -6,6 +6,7 @@ Write order for caches: `LABKIT_CACHE`, the clone's `data/cache/`, the platform'
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def write_atomic(path: Path, content: bytes | str) -> Path:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the parent may be a file
+            temporary.unlink(missing_ok=True)
         kept = " The older file is untouched." if path.exists() else ""
         raise LabkitError(
             f"Can't write {path}: {error.strerror or error}.{kept}"

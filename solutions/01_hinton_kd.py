@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import labkit
 from labkit import answer, check, data, engine, methods, models
-from labkit.bench import paired, read_results
+from labkit.bench import interval, paired, read_results
 from labkit.data import batches
 from labkit.rng import seed_everything
 from labkit.views import (
@@ -82,8 +82,7 @@ few = data.load(p.data, seed=0, per_class=p.per_class)
 print("teacher:", full.describe())
 print("student:", f"{len(few.train):,} labelled images")
 
-order = few.train.labels.argsort(stable=True)[: 8 * few.num_classes]
-pick = order[:: max(1, len(order) // 40)][:40]
+pick = torch.cat([(few.train.labels == c).nonzero()[:4, 0] for c in range(few.num_classes)])
 titles = [few.classes[label] for label in few.train.labels[pick]]
 show(
     plot_images(few.train.images[pick], titles, columns=10, size=0.75),
@@ -137,10 +136,8 @@ check("01-softened-softmax", softened_softmax)
 # %% answer="01-softened-softmax"
 softened_softmax = answer("01-softened-softmax", softened_softmax)
 
-# %% [markdown]
-# What the teacher says about one digit it reads correctly but finds ambiguous, beside the label.
-
 # %%
+# What the teacher says about one digit that it reads correctly but finds ambiguous, beside the label.
 probabilities = teacher_test.logits.softmax(1)
 right = teacher_test.predictions == teacher_test.labels
 doubtful = probabilities.max(1).values.masked_fill(~right, 2.0).argmin()
@@ -152,17 +149,12 @@ show(
     plot_images(full.test.images[doubtful][None], [f"a {full.classes[label]}"], columns=1), "The digit itself"
 )
 show(plot_bars(bars, full.classes), "Four bar charts over ten classes: one-hot, then flatter as T grows")
-
-# %% [markdown]
-# **See:** the label names one class; the teacher, at a raised temperature, also says which classes the image
-# resembles. At $T = 10$ even that begins to drown.
-#
-# Move the slider to both ends (a live notebook only; the bars above are its static twin).
-
-# %%
 display(temperature_slider(softened_softmax, logits, full.classes))
 
 # %% [markdown]
+# **See:** the label names one class; the teacher, at a raised temperature, also says which classes the image
+# resembles. At $T = 10$ even that begins to drown. In a live notebook, move the slider to both ends.
+#
 # ## 3 · The distillation loss
 # **Why.** The student should give the *same softened distribution* as the teacher. The natural distance from a
 # target distribution is the Kullback-Leibler divergence, which is zero exactly when the two agree.
@@ -205,10 +197,8 @@ check("01-kd-loss", kd_loss)
 # %% answer="01-kd-loss"
 kd_loss = answer("01-kd-loss", kd_loss)
 
-# %% [markdown]
-# Your loss, measured: the size of its gradient as the temperature grows, and what is left of it without $T^2$.
-
 # %%
+# Your loss, measured: the size of its gradient as T grows, and what is left of it without T².
 seed_everything(0)
 student_logits = torch.randn(64, 10)
 teacher_logits = 3 * torch.randn(64, 10)
@@ -271,11 +261,9 @@ check("01-kd-objective", kd_objective)
 # %% answer="01-kd-objective"
 kd_objective = answer("01-kd-objective", kd_objective)
 
-# %% [markdown]
-# What the two terms ask of an untrained student (all logits zero) that sees the doubtful digit from above: the
-# downhill direction, minus the gradient, for each class.
-
 # %%
+# What each term asks of an untrained student (all logits zero) that sees the doubtful digit from above:
+# the downhill direction, minus the gradient, for each class.
 pull = {}
 for name, weight in {"labels only (w = 1)": 1.0, f"teacher only (w = 0, T = {p.temperature:g})": 0.0}.items():
     z = torch.zeros(1, full.num_classes, requires_grad=True)
@@ -332,10 +320,8 @@ check("01-train-step", train_step)
 # %% answer="01-train-step"
 train_step = answer("01-train-step", train_step)
 
-# %% [markdown]
-# Your step, in a loop: once with the labels alone ($w = 1$), once with the teacher.
-
 # %%
+# Your step, in a loop: once with the labels alone (w = 1), once with the teacher.
 device = next(teacher.parameters()).device
 
 
@@ -411,9 +397,9 @@ for name, accuracy in by_hand.items():
 assert abs(by_hand["teacher"] - teacher_test.accuracy) < 0.002, "your evaluate and labkit's should agree"
 
 # %% [markdown]
-# That is one seed. It proves little: another draw of the few labels moves these numbers by points.
-#
 # ## 7 · The experiment
+# One seed proves little: another draw of the few labels moves these numbers by points.
+#
 # Now the comparison one would defend. Every seed draws the labels, the initialisation and the order; student,
 # steps, batch size and augmentation are the same for all methods. Two controls stand beside distillation: the
 # student **alone**, and the student with **label smoothing**, which also softens the targets but knows nothing.
@@ -424,22 +410,14 @@ words = {
     "teacher": "teacher, all labels", "hinton": "student, distilled",
     "label_smoothing": "student, label smoothing", "scratch": "student, alone",
 }  # fmt: skip
-accuracies = {words[m]: results.values(**main, method=m) for m in words}
-rows = [[name, results.interval(**main, method=m)] for m, name in words.items()]
-n = len(results.values(**main, method="hinton"))
-print(
-    Table(
-        ["digits", "test accuracy, %"], rows, note=f"Mean ± 95 % interval over {n} seeds: {results.command}"
-    )
-)
-gains = {
-    words[m]: paired(results.values(**main, method="hinton"), results.values(**main, method=m))
-    for m in ("scratch", "label_smoothing")
-}
-for name, gain in gains.items():
-    print(f"distilled minus {name}: {gain} points, paired by seed")
+accuracies = {name: results.values(**main, method=m) for m, name in words.items()}
+rows = [[name, interval(values)] for name, values in accuracies.items()]
+note = f"Mean ± 95 % interval over {n} seeds: {results.command}"
+print(Table(["digits", "test accuracy, %"], rows, note=note))
+for control in ("student, alone", "student, label smoothing"):
+    gain = paired(accuracies["student, distilled"], accuracies[control])
+    print(f"distilled minus {control}: {gain} points, paired by seed")
 
-# %%
 students = {name: values for name, values in accuracies.items() if "student" in name}
 level = {"teacher": results.interval(**main, method="teacher").mean}
 fig = plot_seeds(students, level)
@@ -467,7 +445,6 @@ for name, test in tests.items():
     print(f"{name:>9}: {test}")
 assert tests["distilled"].accuracy > tests["alone"].accuracy - 0.02, "distillation should not hurt here"
 
-# %%
 fig = plot_confusion(tests)
 show(fig, "Two confusion matrices without their diagonals: fewer mistakes after distillation")
 
@@ -488,11 +465,8 @@ for name, (model, test) in networks.items():
         f"{clock.median:.2f}", f"{spent.weight_bytes / 2**20:.2f}",
     ])  # fmt: skip
 columns = ["network", "test accuracy", "parameters", "compression", "latency, ms", "weights, MiB"]
-display(
-    Table(
-        columns, rows, note=f"Median latency of single images on {clock.device}; lab 02 measures it properly."
-    )
-)
+note = f"Median latency of single images on {clock.device}; lab 02 measures it properly."
+display(Table(columns, rows, note=note))
 
 # %% [markdown]
 # ## 8 · Hard, soft, or both?
@@ -506,7 +480,6 @@ names = {0.0: "soft only", 0.5: "both", 1.0: "hard only"}
 rows = [[f"w = {w:g} {names.get(w, '')}".strip(), value] for w, value in zip(weights, by_weight, strict=True)]
 print(Table(["weight of the labels", "test accuracy, %"], rows, note=results.command))
 
-# %%
 lines = {
     "teacher": results.interval(**main, method="teacher"),
     "alone": results.interval(**main, method="scratch"),
@@ -530,7 +503,6 @@ by_temperature = [results.interval(**sweep, temperature=t) for t in temperatures
 rows = [[f"T = {t:g}", value] for t, value in zip(temperatures, by_temperature, strict=True)]
 print(Table(["temperature", "test accuracy, %"], rows, note=results.command))
 
-# %%
 means, halves = zip(*by_temperature, strict=True)
 fig = plot_sweep(temperatures, means, halves, xlabel="temperature T", lines=lines, log=True)
 fig.axes[0].set_title("The temperature sweep against its baselines")
@@ -581,32 +553,15 @@ def distil(student, pairs, epochs, step, measure):
 # %% check="01-bug"
 check("01-bug", distil)
 
-# %% answer="01-bug"
-distil = answer("01-bug", distil)
-
 # %% [markdown]
 # ## 11 · Back to your guess
 
 # %%
-gain = gains["student, alone"]
+gain = paired(accuracies["student, distilled"], accuracies["student, alone"])
 print(f"you guessed {my_guess:.1f} points; over {n} seeds it is {gain}")
 
-# %% [markdown] question="01-q-same-gradient" points=2
-# **Question 1.** A colleague replaces the KL divergence in (2) by the cross-entropy
-# $-\sum_i q^t_i \ln q^s_i$ with the same soft targets. Does the student train differently? Is there a reason to
-# prefer one of the two? (3-5 sentences)
-
-# %% [markdown] rubric="01-q-same-gradient"
-# **Model answer.** No: KL$(t \Vert s)$ = cross-entropy − entropy of $q^t$, and the entropy does not depend on the
-# student, so both have the same gradient and give the same student. The KL is easier to read: it is zero for a
-# perfect student, so its value says how far there is to go; the cross-entropy bottoms out at the teacher's entropy,
-# which changes with $T$ and with the batch.
-#
-# **Rubric.** 1 point: same gradient, *because* the difference is constant in the student. 1 point: a reason that
-# concerns reading or comparing the value (zero at the optimum, comparable over T), not the training.
-
 # %% [markdown] question="01-q-smoothing" points=2
-# **Question 2.** Label smoothing softens the targets as well, without a teacher. Use the table of section 7 to say
+# **Question 1.** Label smoothing softens the targets as well, without a teacher. Use the table of section 7 to say
 # what part of the gain could be explained by softness alone, and what could not. What would you expect if the
 # *teacher* had been trained with label smoothing?
 
@@ -620,7 +575,7 @@ print(f"you guessed {my_guess:.1f} points; over {n} seeds it is {gain}")
 # classes is erased by smoothing in the teacher.
 
 # %% [markdown] question="01-q-when-not" points=2
-# **Question 3.** Name two situations in which you would *not* use distillation, and say how you would notice
+# **Question 2.** Name two situations in which you would *not* use distillation, and say how you would notice
 # before shipping the student.
 
 # %% [markdown] rubric="01-q-when-not"

@@ -39,16 +39,15 @@ def plot_run(run: Run) -> Figure:
 def plot_losses(losses: Mapping[str, Sequence[float]], window: int = 50) -> Figure:
     """Loss of every step, faint, under its centred moving average over `window` steps."""
     fig, axis = figure()
+    ends = {}
     for colour, (name, values) in zip(COLOURS, losses.items(), strict=False):
         values = np.asarray(values, dtype=float)
         axis.plot(np.arange(1, len(values) + 1), values, color=colour, alpha=0.2, linewidth=0.8)
         steps, mean = moving_average(values, window)
         axis.plot(steps, mean, color=colour, linewidth=2)
-        axis.annotate(
-            name, (steps[-1], mean[-1]), (6, 0), textcoords="offset points", color=colour, va="center"
-        )
+        ends[name] = (mean[-1], colour)
     axis.set(xlabel="step", ylabel="loss")
-    axis.margins(x=0.12)
+    _label_right(axis, ends)
     return fig
 
 
@@ -86,20 +85,30 @@ def plot_sweep(
     """Mean and 95 % interval over a swept parameter, with labelled reference lines `{name: (mean, half)}`."""
     fig, axis = figure()
     axis.errorbar(x, mean, half, color=COLOURS[0], marker="o", capsize=3, zorder=3)
-    for colour, (name, (level, spread)) in zip(COLOURS[1:], (lines or {}).items(), strict=False):
+    for colour, (level, spread) in zip(COLOURS[1:], (lines or {}).values(), strict=False):
         axis.axhline(level, color=colour, linestyle="--", linewidth=1.5)
         axis.axhspan(level - spread, level + spread, color=colour, alpha=0.12, linewidth=0)
-        axis.annotate(
-            name, (1, level), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-            color=colour, va="center",
-        )  # fmt: skip
     if log:
         axis.set_xscale("log")
     axis.set_xticks(list(x), [f"{v:g}" for v in x])
     axis.minorticks_off()
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    named = zip(COLOURS[1:], (lines or {}).items(), strict=False)
+    _label_right(axis, {name: (level, colour) for colour, (name, (level, _)) in named})
     return fig
+
+
+def _label_right(axis, entries: Mapping[str, tuple[float, str]]) -> None:
+    """Write names at the right end of their lines, `{name: (y, colour)}`, apart where lines nearly meet."""
+    low, high = axis.get_ylim()
+    previous = -np.inf
+    for name, (y, colour) in sorted(entries.items(), key=lambda item: item[1][0]):
+        previous = max((y - low) / (high - low), previous + 0.08)  # a line of text is about 8 % of the height
+        axis.annotate(
+            name, (1, previous), (4, 0), xycoords="axes fraction", textcoords="offset points",
+            color=colour, va="center",
+        )  # fmt: skip
 
 
 def plot_seeds(

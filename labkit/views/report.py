@@ -16,8 +16,8 @@ from .tables import Table
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #111;
-  background: #fff }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem;
+  color: #111; background: #fff }}
 table {{ border-collapse: collapse; margin: 1rem 0 }} td, th {{ border-bottom: 1px solid #ccc }}
 figure {{ margin: 1.5rem 0 }} img {{ max-width: 100% }} figcaption {{ color: #444 }}
 </style></head><body><h1>{title}</h1><p>{text}</p>{table}{figures}</body></html>
