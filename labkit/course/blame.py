@@ -17,8 +17,10 @@ def sentence(error: BaseException) -> str:
     """Such as: Your code raised ValueError: shapes differ. It happened in line 3: `loss = a + b`."""
     what = _one_line(traceback.format_exception_only(error)[-1]).rstrip(".")
     place = where(error)
-    if place is None:
+    if place is None and isinstance(error, TypeError):
         return f"Your code could not be called as the exercise asks: {what}."
+    if place is None:
+        return f"Your code ran, but using its result raised {what}."
     line, text = place
     return f"Your code raised {what}; line {line} of your cell: `{text}`."
 

@@ -33,6 +33,19 @@ def test_wrong_arguments_are_no_fault_in_a_line(lab):
     assert verdict.message.startswith("Your code could not be called as the exercise asks: TypeError")
 
 
+def test_broken_graph_is_said_without_a_line(lab):
+    def answer(logits, temperature):
+        result = (logits / temperature).softmax(dim=1)
+        result.data = result.data.clone()
+        squared = result**2
+        result.mul_(1)
+        return squared**0.5
+
+    assert judge(lab.SOFTEN, answer).message.startswith(
+        "Your code ran, but using its result raised RuntimeError"
+    )
+
+
 def test_exit_inside_an_answer_does_not_end_the_kernel(lab):
     def answer(logits, temperature):
         raise SystemExit(3)
