@@ -178,11 +178,14 @@ def load(
     if per_class is not None or fraction is not None:
         train = train.few(per_class, fraction=fraction, seed=seed)
     splits = {"train": train, "val": held, "test": official.test}
+    asked = {"root": place and str(place), "seed": seed, "per_class": per_class, "fraction": fraction}
+    asked |= {"val": val, "image_size": image_size, **options}
     return DataModule(
         name,
         **{key: split.resized(image_size) for key, split in splits.items()},
         descriptions=official.descriptions,
         augment=official.augment,
+        options={key: value for key, value in asked.items() if value is not None},
     )
 
 

@@ -194,6 +194,7 @@ class DataModule:
         test: the same whatever the seed.
         descriptions: one phrase per class for prompts; None takes the class names.
         augment: default augmentation for training.
+        options: what `load` was asked for beside the name, so that a run can load the same again.
     """
 
     name: str
@@ -202,6 +203,7 @@ class DataModule:
     test: ImageSet | FileSet
     descriptions: Sequence[str] | None = None
     augment: Augment = field(default_factory=Augment)
+    options: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.descriptions = tuple(self.descriptions or self.classes)

@@ -25,7 +25,6 @@ _STYLE = {
     "figure.dpi": 110,
     "font.size": 10,
     "axes.titlesize": 11,
-    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": False,

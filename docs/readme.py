@@ -1,0 +1,88 @@
+"""The README's picture and its results, made from data/results: `python docs/readme.py` writes both."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from labkit.bench import interval, paired, read_results
+from labkit.paths import write_atomic
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS = {
+    "teacher": "teacher, all labels",
+    "hinton": "student, distilled",
+    "label_smoothing": "student, label smoothing",
+    "scratch": "student, alone",
+}
+BLOCK = re.compile(r"<!-- results -->\n.*?<!-- /results -->", re.DOTALL)
+
+
+def results_block() -> str:
+    """The README's results between their markers."""
+    from labkit.profiles import profile
+    from labkit.views import Table
+
+    results, settings = read_results("lab01"), profile("cpu").lab(1)
+    values = {method: results.values(experiment="main", method=method) for method in WORDS}
+    table = Table(
+        ["on real 8x8 digits", "test accuracy, %"], [[WORDS[m], interval(v)] for m, v in values.items()]
+    )
+    gains = [paired(values["hinton"], values[m]) for m in ("scratch", "label_smoothing")]
+    return (
+        f"<!-- results -->\n{table.markdown()}\n\n"
+        f"Students see {settings.per_class} labelled images per class; mean ± 95 % interval over"
+        f" {len(values['hinton'])} seeds.\nPaired by seed, the distilled student gains {gains[0]} points on the same"
+        f" student alone\nand {gains[1]} on the same student with label smoothing. Made by"
+        f" `{results.command}`\n({results.machine}).\n<!-- /results -->"
+    )
+
+
+def picture() -> bytes:
+    """A digit, what its label says, what the teacher says, and what that is worth over the seeds (PNG)."""
+    from labkit import data, engine
+    from labkit.bench import lab01
+    from labkit.profiles import profile
+    from labkit.views import PALETTE, figure
+    from labkit.views.figures import png
+
+    setting = profile("cpu")
+    teacher, _ = lab01.teacher(setting, 0)
+    digits = data.load(setting.digits, seed=0)
+    test = engine.evaluate(teacher, digits.test)
+    sure = test.logits.softmax(1).max(1).values.masked_fill(test.predictions != test.labels, 2.0)
+    at = int(sure.argmin())
+    label = int(test.labels[at])
+    fig, (image, bars, seeds) = figure(1, 3, width=10, height=2.6, width_ratios=[1, 2, 2.4])
+    fig.get_layout_engine().set(wspace=0.08)
+    image.imshow(digits.test.images[at, 0], cmap="gray")
+    image.axis("off")
+    image.set_title(f"labelled {label}")
+    soft = (test.logits[at] / setting.lab(1).temperature).softmax(0)
+    colours = [PALETTE["vermillion"] if c == label else PALETTE["blue"] for c in range(digits.num_classes)]
+    bars.bar(digits.classes, soft, color=colours)
+    bars.set_title("what the teacher says")
+    results = read_results("lab01")
+    for row, (method, colour) in enumerate(
+        {"scratch": "green", "label_smoothing": "orange", "hinton": "blue"}.items()
+    ):
+        values = [100 * v for v in results.values(experiment="main", method=method)]
+        seeds.plot(values, [row] * len(values), "os^"[row], color=PALETTE[colour], alpha=0.6)
+    level = 100 * results.interval(experiment="main", method="teacher").mean
+    seeds.axvline(level, color=PALETTE["grey"], linestyle="--")
+    seeds.annotate("teacher", (level, 2.4), ha="right", color=PALETTE["grey"])
+    seeds.set_yticks(range(3), ["alone", "label smoothing", "distilled"])
+    seeds.set_ylim(-0.5, 2.7)
+    seeds.set_title("what that is worth: test accuracy, %")
+    return png(fig)
+
+
+def main() -> None:
+    """Write docs/distillation.png and the README's results."""
+    write_atomic(ROOT / "docs" / "distillation.png", picture())
+    readme = ROOT / "README.md"
+    write_atomic(readme, BLOCK.sub(lambda _: results_block(), readme.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()
