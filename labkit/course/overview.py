@@ -1,11 +1,11 @@
-"""What there is to do and what is done, lab by lab, without importing torch."""
+"""What there is to do and what is done, lab by lab, without importing torch or nbformat."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from . import record
-from .ipynb import load
+from .ipynb import parse
 from .workspace import released
 
 
@@ -29,13 +29,15 @@ def progress() -> list[LabProgress]:
         LabkitError: there are no notebooks, or one can't be read.
     """
     done = record.read()
-    return [_row(load(path), path.name[:2], done) for path in released()]
+    return [_row(parse(path), path.name[:2], done) for path in released()]
 
 
-def _row(notebook, lab: str, done: dict[str, dict]) -> LabProgress:
-    title = notebook.cells[0].source.splitlines()[0].lstrip("# ") if notebook.cells else ""
-    graded = [cell for cell in notebook.cells if cell.metadata.get("labkit", {}).get("kind") == "check"]
-    points = {cell.id: float(cell.metadata.nbgrader.points) for cell in graded}
+def _row(notebook: dict, lab: str, done: dict[str, dict]) -> LabProgress:
+    cells = notebook["cells"]
+    title = cells[0]["source"].partition("\n")[0].lstrip("# ") if cells else ""
+    graded = (cell for cell in cells if cell["metadata"].get("labkit", {}).get("kind") == "check")
+    grading = (cell["metadata"].get("nbgrader", {}) for cell in graded)
+    points = {cell.get("grade_id", ""): float(cell.get("points", 0)) for cell in grading}
     rows = {id: done[id] for id in points if id in done}
     passed = [id for id, row in rows.items() if row["passed"]]
     return LabProgress(

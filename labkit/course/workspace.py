@@ -10,7 +10,6 @@ from pathlib import Path
 
 from .. import paths
 from ..errors import LabkitError, MissingError, unknown
-from .carry import carry_over
 from .ipynb import dumps, load
 
 
@@ -70,6 +69,8 @@ def update(number: int | str | None = None) -> list[str]:
     Raises:
         LabkitError: a copy or a released notebook can't be read, or the work folder can't be written.
     """
+    from .carry import carry_over
+
     report = []
     for original in released(number):
         copy = paths.work() / original.name
