@@ -53,7 +53,8 @@ def _keyed(layer: nn.Module, salt: int, clock: Clock, x: Tensor) -> Tensor:
     draws = math.prod(shape) // len(clock.index)  # several rows where a layer splits a sample into windows
     uniform = keyed_uniform((clock.seed, clock.epoch, salt, call), clock.index, draws)
     keep = (uniform.reshape(shape) >= rate).to(x.dtype)
-    return x * keep if rate == 1.0 else x * keep / (1.0 - rate)
+    scaled = rate < 1.0 and getattr(layer, "scale_by_keep", True)  # timm's DropPath can go without
+    return x * keep / (1.0 - rate) if scaled else x * keep
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import batches
+from ..data import FileSet, ImageSet, batches
 from ..errors import LabkitError
 
 ECE_BINS = 15
@@ -107,37 +107,39 @@ class Evaluation:
         )
 
 
-@torch.inference_mode()
-def predict(model: nn.Module, split, *, batch_size: int = 256, device=None, rank=0, world=1):
+@torch.no_grad()
+def predict(
+    model: nn.Module, split: ImageSet | FileSet, *, batch_size: int = 256, rank: int = 0, world: int = 1
+) -> tuple[Tensor, Tensor]:
     """Logits (n, N) float32 and positions (n,) of this process's share of the split, both on the CPU.
 
     The model's train/eval mode is put back afterwards.
     """
     parameter = next(model.parameters(), torch.zeros(()))
-    device = torch.device(device) if device else parameter.device
     dtype = parameter.dtype if parameter.is_floating_point() else torch.float32
     modes = {m: m.training for m in model.modules()}
     model.eval()
     logits = []
     try:
-        for batch in batches(split, batch_size, device=device, rank=rank, world=world):
+        for batch in batches(split, batch_size, device=parameter.device, rank=rank, world=world):
             output = model(batch.image.to(dtype))
             logits.append((output if isinstance(output, Tensor) else output.logits).float().cpu())
     finally:
         for module, mode in modes.items():
             module.training = mode
-    positions = torch.arange(rank, len(split), world)
+    positions = torch.arange(len(split))[rank::world]
     return torch.cat(logits) if logits else torch.zeros(0, len(split.classes)), positions
 
 
-def evaluate(model: nn.Module, split, *, batch_size: int = 256, device=None) -> Evaluation:
-    """Evaluate a classifier on a split, in eval mode; every image counts once, also over several processes.
+def evaluate(model: nn.Module, split: ImageSet | FileSet, *, batch_size: int = 256) -> Evaluation:
+    """Evaluate a classifier on a split, in eval mode and on its own device.
+
+    Under `accelerate launch` every process calls it, takes its share of the images and gets the same result.
 
     Args:
         model: maps (B, C, H, W) images in [0, 1] to `Output` or to (B, N) logits.
         split: `ImageSet` or `FileSet`.
         batch_size: images per forward pass and process.
-        device: where to compute; None takes the model's device.
 
     Raises:
         LabkitError: the split is empty, or the model's class count is not the split's.
@@ -151,7 +153,7 @@ def evaluate(model: nn.Module, split, *, batch_size: int = 256, device=None) -> 
     if torch.distributed.is_initialized():
         state = PartialState()
         world, rank = state.num_processes, state.process_index
-    logits, positions = predict(model, split, batch_size=batch_size, device=device, rank=rank, world=world)
+    logits, positions = predict(model, split, batch_size=batch_size, rank=rank, world=world)
     if world > 1:  # objects, not padded tensors: no image is counted twice
         parts = gather_object([(positions, logits)])
         positions = torch.cat([p for p, _ in parts])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..data import Augment, DataModule
@@ -52,31 +55,20 @@ def fit(
             precision, clip, patience, validate_every, seed.
 
     Returns:
-        The `Run`; the method's deployed classifier holds the weights that were best on validation.
+        The `Run`; the method's deployed classifier holds the weights that were best on validation, and all
+        of the method is left in eval mode.
 
     Raises:
         LabkitError: an option is wrong, the training split is empty, the loss is not finite (with its epoch
             and batch), the folder holds another run, or a checkpoint can't be written or read.
-        KeyboardInterrupt: after saving, when `out` is given.
+        KeyboardInterrupt: after saving, when `out` is given: one process saves where it is, several go on
+            from the last epoch.
     """
     started = time.perf_counter()
-    if (epochs is None) == (steps is None):
-        raise LabkitError("Give fit either epochs=... or steps=..., one of the two.")
-    length = epochs if epochs is not None else steps
-    if length < 1:
-        raise LabkitError(
-            f"{'epochs' if epochs is not None else 'steps'} must be at least 1, but it is {length}."
-        )
-    if not callable(getattr(method, "losses", None)) or not callable(getattr(method, "deployed", None)):
-        raise LabkitError(
-            f"fit trains a method, but got {type(method).__name__}:"
-            " wrap a network as labkit.methods.create('scratch', student=network)."
-        )
-    if len(data.train) == 0:
-        raise LabkitError(f"The training split of '{data.name}' is empty: give it at least one image.")
     options = _recipe(recipe)
+    _check(method, data, epochs, steps)
     policy = data.augment if augment == "default" else augment
-    policy = Augment.preset(policy) if isinstance(policy, str) else policy
+    policy = Augment.named(policy) if isinstance(policy, str) else policy
     config = _config(method, data, options, policy, epochs, steps)
     trainer = Trainer(
         method,
@@ -102,6 +94,28 @@ def fit(
     )
 
 
+def _check(method: nn.Module, data: DataModule, epochs: int | None, steps: int | None) -> None:
+    """Refuse what can't be trained."""
+    if (epochs is None) == (steps is None):
+        raise LabkitError("Give fit either epochs=... or steps=..., one of the two.")
+    name, length = ("epochs", epochs) if epochs is not None else ("steps", steps)
+    if not isinstance(length, int) or length < 1:
+        raise LabkitError(f"{name} must be a whole number of at least 1, but it is {length!r}.")
+    if not callable(getattr(method, "losses", None)) or not callable(getattr(method, "deployed", None)):
+        raise LabkitError(
+            f"fit trains a method, but got {type(method).__name__}:"
+            " wrap a network as labkit.methods.create('scratch', student=network)."
+        )
+    if len(data.train) == 0:
+        raise LabkitError(f"The training split of '{data.name}' is empty: give it at least one image.")
+    classes = getattr(method.deployed(), "num_classes", data.num_classes)
+    if classes != data.num_classes:
+        raise LabkitError(
+            f"The student has {classes} classes and '{data.name}' {data.num_classes}:"
+            f" build it with num_classes={data.num_classes}."
+        )
+
+
 def _recipe(options: dict[str, Any]) -> Recipe:
     known = Recipe.__dataclass_fields__
     for name in options:
@@ -112,6 +126,8 @@ def _recipe(options: dict[str, Any]) -> Recipe:
 
 def _folder(out: Path | str | None, resume: bool, overwrite: bool) -> Path | None:
     if out is None:
+        if resume:
+            raise LabkitError("resume=True needs out=..., the folder of the run to go on with.")
         return None
     folder = Path(out)
     if (folder / "last.safetensors").exists() and not (resume or overwrite):
@@ -136,7 +152,7 @@ def _config(
     config: dict[str, Any] = {
         "labkit": __version__,
         "method": {"name": getattr(method, "name", type(method).__name__), **getattr(method, "options", {})},
-        "data": {"name": data.name, "train": len(data.train), **getattr(data, "options", {})},
+        "data": {"name": data.name, "images": _digest(data), **getattr(data, "options", {})},
         "augment": asdict(augment) if augment else None,
         "epochs": epochs,
         "steps": steps,
@@ -148,4 +164,11 @@ def _config(
     teacher = getattr(method, "teacher", None)
     if hasattr(teacher, "config"):
         config["teacher"] = dict(teacher.config)
-    return config
+    return json.loads(json.dumps(config, default=str))
+
+
+def _digest(data: DataModule) -> str:
+    """Which images, with which labels, are trained on and validated: resuming with others is refused."""
+    splits = [split for split in (data.train, data.val) if split is not None]
+    numbers = torch.cat([t.cpu() for split in splits for t in (split.ids, split.labels)])
+    return hashlib.sha256(numbers.numpy().tobytes()).hexdigest()[:12]

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any, overload
 
+from ..errors import LabkitError
 from ..paths import write_atomic
 
 
@@ -35,9 +36,19 @@ class History(list):
 
     @classmethod
     def load(cls, path: Path) -> History:
-        """Read a CSV written by `save`; numbers come back as int or float, empty cells as absent."""
-        with open(path, newline="") as file:
-            return cls({k: _number(v) for k, v in row.items() if v != ""} for row in csv.DictReader(file))
+        """Read a CSV written by `save`; numbers come back as int or float, empty cells as absent.
+
+        Raises:
+            LabkitError: the file is damaged.
+        """
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file, strict=True, restval=""))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise LabkitError(f"The history {path} is damaged ({error}): delete it.") from error
+        if any(None in row for row in rows):
+            raise LabkitError(f"The history {path} is damaged (a row is too long): delete it.")
+        return cls({k: _number(v) for k, v in row.items() if v != ""} for row in rows)
 
 
 def _number(text: str) -> int | float | str:

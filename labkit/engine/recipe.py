@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 
 import torch
 from torch import nn
@@ -55,12 +56,24 @@ class Recipe:
         for kind, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, kind) not in known:
                 raise unknown(kind, getattr(self, kind), known)
-        for name in ("batch_size", "lr", "clip", "patience", "validate_every"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise LabkitError(f"{name} must be greater than 0, but it is {value}.")
+        for field in fields(self):
+            self._check_number(field.name, getattr(self, field.name), field.type)
         if not 0 <= self.warmup < 1:
             raise LabkitError(f"warmup is the share of steps in [0, 1), but it is {self.warmup}.")
+
+    @staticmethod
+    def _check_number(name: str, value: object, kind: str) -> None:
+        """Refuse a word (YAML reads 1e-3 as one), half a step, or a negative number."""
+        if kind == "str" or (value is None and kind.endswith("None")):
+            return
+        whole = kind.startswith("int")
+        if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+            raise LabkitError(f"{name} must be a {'whole ' * whole}number, but it is {value!r}.")
+        if name in ("weight_decay", "momentum", "seed", "warmup"):
+            if not value >= 0:
+                raise LabkitError(f"{name} must be 0 or greater, but it is {value}.")
+        elif not value > 0:
+            raise LabkitError(f"{name} must be greater than 0, but it is {value}.")
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter] | list[dict]) -> torch.optim.Optimizer:
         """The optimiser over parameters or parameter groups."""
@@ -90,7 +103,13 @@ class Recipe:
         return 1.0
 
     def mixed_precision(self, device: torch.device) -> str:
-        """accelerate's word for the precision on `device`: bf16 only where the hardware has it."""
+        """accelerate's word for the precision on `device`: bf16 only where the hardware has it.
+
+        Raises:
+            LabkitError: fp16 on a CPU.
+        """
+        if self.precision == "fp16" and device.type == "cpu":
+            raise LabkitError("precision='fp16' needs a GPU: use 'bf16' or 'fp32' on a CPU.")
         if self.precision != "auto":
             return {"fp32": "no"}.get(self.precision, self.precision)
         if device.type != "cuda":

@@ -55,6 +55,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
 
     Raises:
         MissingError: the folder holds no run.
+        LabkitError: its configuration can't be read.
     """
     import yaml
 
@@ -63,7 +64,10 @@ def read_config(folder: Path | str) -> dict[str, Any]:
         raise MissingError(
             f"{folder} holds no run (no config.yaml): name a folder that `fit(out=...)` wrote."
         )
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        config = None
     if not isinstance(config, dict):
         raise LabkitError(f"{path} is no run's configuration: restore it, or train again.")
     return config
@@ -80,7 +84,7 @@ def load_run(folder: Path | str) -> Run:
 
     folder = Path(folder)
     config = read_config(folder)
-    if "model" not in config:
+    if "name" not in (config.get("model") or {}):
         raise LabkitError(f"{folder} was trained with a model that labkit.models.build didn't make.")
     model = build(**config["model"])
     tensors, meta = checkpoint.load(folder / "best.safetensors")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import LabkitError
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -17,26 +18,48 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(recipe: Recipe, device: str | None) -> Accelerator:
-    """An accelerator for this process (or group of processes) with the recipe's precision."""
+    """An accelerator for this process (or group of processes) with the recipe's precision.
+
+    Raises:
+        LabkitError: the machine doesn't offer `device`, or the device not the precision.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
-    # accelerate remembers the first precision of a process; a notebook trains with several.
-    AcceleratorState._reset_state()
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # accelerate remembers a process's first device and precision; a notebook trains with several.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+    target = _device(device)
     # Buffers stay with their process: broadcasting a frozen teacher's statistics at every step buys nothing.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=device is not None and target.type == "cpu",
         mixed_precision=recipe.mixed_precision(target),
         kwargs_handlers=[ddp],
     )
+    if device is not None and accelerator.device.type != target.type:
+        raise LabkitError(
+            f"This machine offers '{accelerator.device.type}', not device='{device}': leave device out."
+        )
+    return accelerator
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise LabkitError(f"Unknown device '{name}': 'cpu', 'cuda' or 'mps'.") from error
 
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Inside the block Ctrl-C sets the event, so that a step ends whole; a second one interrupts at once."""
+    """Inside the block Ctrl-C sets the event, so that a step ends whole; a second one interrupts at once.
+
+    Raises:
+        KeyboardInterrupt: at the end, if nobody in the block acted on the event.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -52,3 +75,5 @@ def interruptible() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, old)
+    if event.is_set():
+        raise KeyboardInterrupt

@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ..data import Batch
+from ..errors import LabkitError
 
 Losses = Callable[[Batch, float], dict[str, Tensor]]
 
@@ -32,3 +33,19 @@ class Stage:
     views: Literal["augment", "original"] = "augment"
     losses: Losses | None = None
     model: nn.Module | None = None
+
+
+def check_terms(terms: object) -> None:
+    """Raise LabkitError unless `terms` holds scalar tensors with a `"total"` that can be minimised."""
+    if not isinstance(terms, dict) or "total" not in terms:
+        found = f"a dict with {sorted(terms)}" if isinstance(terms, dict) else type(terms).__name__
+        raise LabkitError(f"A method's losses must return a dict with a 'total', but returned {found}.")
+    for name, value in terms.items():
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise LabkitError(f"Every loss must be a scalar tensor, but '{name}' is {found}: take its mean.")
+    if not terms["total"].requires_grad:
+        raise LabkitError(
+            "The total loss depends on nothing that is trained: compute the student's output outside"
+            " no_grad, and don't detach it."
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,9 @@ from .history import History
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+_UNFINISHED = (".*.tmp", "stage*/.*.tmp")  # what a killed process left of a file it was writing
 
 
 @dataclass
@@ -43,14 +46,19 @@ class Store:
         self.writes = folder is not None and accelerator.is_main_process
 
     def start(self) -> None:
-        """Begin a new run: clear the old one's checkpoints and write the configuration."""
+        """Begin a new run: write the configuration and clear the old run's files.
+
+        Raises:
+            LabkitError: the folder can't be written; an old run is then untouched.
+        """
         import yaml
 
         if not self.writes:
             return
-        for old in (*self.folder.glob("*.safetensors"), *self.folder.glob("stage*/*.safetensors")):
-            old.unlink()
         write_atomic(self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+        for pattern in ("*.safetensors", "stage*/*.safetensors", "history.csv", *_UNFINISHED):
+            for old in self.folder.glob(pattern):
+                old.unlink()
 
     def save_weights(self, name: str, state: dict[str, Tensor], **meta: Any) -> None:
         """Write weights alone, such as 'best' or 'stage1/best'."""
@@ -80,6 +88,9 @@ class Store:
         if self.folder is None or not (self.folder / "last.safetensors").exists():
             return None
         path = self.folder / "last.safetensors"
+        for pattern in _UNFINISHED if self.writes else ():
+            for left in self.folder.glob(pattern):
+                left.unlink()
         tensors, meta = checkpoint.load(path)
         self._check_config(meta.get("config", {}))
         state = {k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")}
@@ -106,15 +117,26 @@ class Store:
         return {name: t.to(self.accelerator.device) for name, t in best.items()}
 
     def _check_config(self, old: dict[str, Any]) -> None:
-        new = json.loads(json.dumps(self.config))  # as the checkpoint holds it: tuples are lists
-        if old.get("model") != new.get("model"):
-            raise LabkitError(
-                f"The checkpoint in {self.folder} is of another model: {old.get('model')} there,"
-                f" {new.get('model')} here. Build the same one, or choose another folder."
-            )
-        for name in new:
-            if name != "labkit" and old.get(name) != new[name]:
+        then, now = dict(_flat(old)), dict(_flat(self.config))
+        for name in now | then:
+            before, after = then.get(name), now.get(name)
+            if before == after or name == "labkit":
+                continue
+            if name.startswith("model."):
                 raise LabkitError(
-                    f"{self.folder} was started with {name} = {old.get(name)}, not {new[name]}:"
-                    " resume with the same settings, or choose another folder."
+                    f"The checkpoint in {self.folder} is of another model: {name} is {before} there and"
+                    f" {after} here. Build the same one, or choose another folder."
                 )
+            raise LabkitError(
+                f"{self.folder} was started with {name} = {before}, not {after}:"
+                " resume with the same settings, or choose another folder."
+            )
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """('recipe.lr', 0.001) and so on for every leaf."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -17,11 +17,10 @@ from ..rng import seed_everything
 from .dropout import Clock, keyed_dropout
 from .evaluate import evaluate
 from .recipe import Recipe
+from .records import Records
 from .session import interruptible, make_accelerator
-from .stage import Losses, Stage
+from .stage import Losses, Stage, check_terms
 from .store import Position, Store
-
-LOOK_EVERY = 32  # steps between looks at the loss on an accelerator, where each look waits for the device
 
 
 class _Step(nn.Module):
@@ -32,7 +31,9 @@ class _Step(nn.Module):
         self.method, self.losses = method, losses
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        return self.losses(batch, progress)
+        terms = self.losses(batch, progress)
+        check_terms(terms)
+        return {name: value if name == "total" else value.detach() for name, value in terms.items()}
 
 
 class Trainer:
@@ -63,8 +64,8 @@ class Trainer:
         self.validates = data.val is not None and len(data.val) > 0
         self.at = Position()
         self.clock = Clock(recipe.seed)
-        self.pending: list[tuple[int, int, dict[str, Tensor]]] = []  # batch number, images, its terms
-        self.logits: Tensor | None = None  # of this step's first training pass through the watched model
+        self.records = Records(self.accelerator)
+        self.whole = True  # between two steps, where a checkpoint can be taken
         self.kept: dict[str, Tensor] | None = None  # the watched model's best weights
         if recipe.batch_size < self.world:
             raise LabkitError(f"batch_size {recipe.batch_size} is smaller than the {self.world} processes.")
@@ -93,7 +94,7 @@ class Trainer:
         finally:
             for parameter, flag in flags.items():
                 parameter.requires_grad_(flag)
-            self.accelerator.free_memory()
+        self.method.eval()
 
     # One stage -------------------------------------------------------------------------------------------
 
@@ -104,22 +105,19 @@ class Trainer:
         if saved:
             self.store.restore(*saved, self.optimizer)
             self.kept = self.store.read_best() if self.at.best >= 0 else None
-        self.per_epoch = len(self._batches(stage))
+        self.per_epoch = self.at.step + len(self._batches(stage))
         in_steps = self.steps is not None and stage.epochs is None
         self.total = self.steps if in_steps else self.per_epoch * (stage.epochs or self.epochs)
         epochs = math.ceil(self.total / self.per_epoch)
         every = self.recipe.validate_every or math.ceil(epochs / 30)
-        hook = self.watched.register_forward_hook(self._keep_logits)
+        hook = self.records.watch(self.watched)
         self.bar = self._bar(stage)
         try:
             while self.at.epoch < epochs and not self._waited_enough():
                 self._epoch(stage, interrupt)
                 self._end_epoch(stage, (self.at.epoch + 1) % every == 0 or self.at.epoch + 1 == epochs)
         except KeyboardInterrupt:
-            self._look()
-            self.store.save(self.method, self.optimizer, self.at)
-            if self.store.folder:
-                self.bar.write(f"Interrupted. {self.store.folder} is saved: go on with resume=True.")
+            self._interrupted()
             raise
         finally:
             hook.remove()
@@ -129,17 +127,22 @@ class Trainer:
         trained = [p for p in stage.module.parameters() if p.requires_grad]
         if not trained:
             raise LabkitError(f"Stage '{stage.name}' has nothing to train: all its parameters are frozen.")
-        groups = self.method.param_groups() if hasattr(self.method, "param_groups") else None
-        if groups is not None:
+        groups = [{"params": trained}]
+        if hasattr(self.method, "param_groups"):
             ours = set(trained)
-            groups = [{**g, "params": [p for p in g["params"] if p in ours]} for g in groups]
-        optimizer = self.recipe.make_optimizer(groups or trained)
+            groups = [
+                {**g, "params": [p for p in g["params"] if p in ours]} for g in self.method.param_groups()
+            ]
+        optimizer = self.recipe.make_optimizer(groups)
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
+        self.trained = [p for group in groups for p in group["params"]]
         self.dtype = trained[0].dtype
         step_module = _Step(self.method, stage.losses or self.method.losses)
         if self.world > 1 and self.device.type == "cuda":
             step_module = nn.SyncBatchNorm.convert_sync_batchnorm(step_module)
+        if self.accelerator.scaler is None:  # else its wrapper only looks for other optimisers at every step
+            return self.accelerator.prepare(step_module), optimizer
         return self.accelerator.prepare(step_module, optimizer)
 
     def _epoch(self, stage: Stage, interrupt: threading.Event) -> None:
@@ -148,34 +151,33 @@ class Trainer:
             done = self.at.epoch * self.per_epoch + self.at.step
             if done >= self.total:
                 break
-            if interrupt.is_set():
-                raise KeyboardInterrupt
             factor = self.recipe.lr_factor(done, self.total)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
+            self.whole = False
             self._step(batch, done / self.total)
-            self.at.step += 1
-            self.bar.update()
             if hasattr(self.method, "on_step_end"):
                 self.method.on_step_end(done)
+            self.at.step += 1
+            self.whole = True
+            self.bar.update()
+            if interrupt.is_set():  # before the next batch: Ctrl-C has ended the workers that would make it
+                raise KeyboardInterrupt
 
     def _step(self, batch: Batch, progress: float) -> None:
         if self.dtype == torch.float64:
             batch = batch._replace(image=batch.image.double())
         n = len(batch.label)
         self.clock.tick(self.at.epoch, batch.index)
-        self.logits = None
+        self.records.begin()
         terms = self.step_module(batch, progress)
-        record = {name: value.detach() for name, value in terms.items()} | {"hits": self._hits(batch)}
-        self.pending.append((self.at.step + 1, n, record))
-        if self.device.type == "cpu" or len(self.pending) >= LOOK_EVERY:
-            self._look()
+        self.records.add(self.at, batch, terms, self.per_epoch)
         # A batch that the processes can't share evenly: weigh each by its part of it.
         share = n * self.world / min(self.recipe.batch_size, len(self.data.train))
         self.optimizer.zero_grad()
         self.accelerator.backward(terms["total"] * share)
         if self.recipe.clip:
-            self.accelerator.clip_grad_norm_(self.step_module.parameters(), self.recipe.clip)
+            self.accelerator.clip_grad_norm_(self.trained, self.recipe.clip)
         self.optimizer.step()
 
     def _batches(self, stage: Stage):
@@ -200,49 +202,20 @@ class Trainer:
             if getattr(self.method, name, None) is not None:
                 getattr(self.method, name).eval()
 
-    # Records ---------------------------------------------------------------------------------------------
-
-    def _keep_logits(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if module.training and self.logits is None:
-            self.logits = (output if isinstance(output, Tensor) else output.logits).detach()
-
-    def _hits(self, batch: Batch) -> Tensor:
-        """Correct predictions of this step's own forward pass; nan where the watched model didn't run."""
-        if self.logits is None or len(self.logits) != len(batch.label):
-            return torch.tensor(math.nan)
-        return (self.logits.argmax(1) == batch.label).sum()
-
-    def _look(self) -> None:
-        """Add the pending steps to the epoch's sums; stop at the first loss that is not finite."""
-        pending, self.pending = self.pending, []
-        for number, n, record in pending:
-            values = {name: value.item() for name, value in record.items()}
-            hits = values.pop("hits")
-            if not math.isfinite(values["total"]):
-                terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-                raise LabkitError(
-                    f"The loss is not finite at epoch {self.at.epoch + 1}, batch {number} of {self.per_epoch}"
-                    f" ({terms}): lower lr, clip the gradient, or look at that batch's images."
-                )
-            for name, value in {"train_accuracy": hits, **{k: v * n for k, v in values.items()}}.items():
-                self.at.sums[name] = self.at.sums.get(name, 0.0) + value
-            self.at.seen += n
-            self.at.losses.append(values["total"])
-
     def _end_epoch(self, stage: Stage, validate: bool) -> None:
         at = self.at
-        self._look()
-        sums = torch.tensor([*at.sums.values(), at.seen], dtype=torch.float64, device=self.device)
-        *sums, seen = self.accelerator.reduce(sums, "sum").tolist()
+        self.records.look(at, self.per_epoch)
+        self.whole = False
+        means = self.records.means(at)
         row = {
             "stage": stage.name,
             "epoch": at.epoch + 1,
             "step": len(at.losses),
             "lr": self.optimizer.param_groups[0]["lr"],
-            **{name: value / seen for name, value in zip(at.sums, sums, strict=True)},
+            **means,
         }
         if validate and self.validates:
-            result = evaluate(self.watched, self.data.val, device=self.device)
+            result = evaluate(self.watched, self.data.val)
             row |= {"val_accuracy": result.accuracy, "val_loss": result.loss}
             at.waited += 1
             if result.accuracy > at.best:
@@ -251,6 +224,7 @@ class Trainer:
             self.bar.set_postfix(val=f"{at.best:.1%}")
         at.history.append(row)
         at.epoch, at.step, at.sums, at.seen = at.epoch + 1, 0, {}, 0
+        self.whole = True
         self.store.save(self.method, self.optimizer, at)
 
     def _keep(self) -> None:
@@ -270,7 +244,20 @@ class Trainer:
         else:
             self.at.stage, self.at.epoch, self.at.waited, self.at.best = self.at.stage + 1, 0, 0, -1.0
         self.store.save(self.method, self.optimizer, self.at)
-        self.accelerator.free_memory()
+        self.optimizer.zero_grad()
+        if not self.at.done:
+            self.accelerator.free_memory()
+
+    def _interrupted(self) -> None:
+        """Save, unless a step was cut in two or other processes are in theirs: then the last epoch stands."""
+        if self.store.folder is None:
+            return
+        if self.whole and self.world == 1:
+            self.records.look(self.at, self.per_epoch)
+            self.store.save(self.method, self.optimizer, self.at)
+            self.bar.write(f"Interrupted. {self.store.folder} is saved: go on with resume=True.")
+        else:
+            self.bar.write(f"Interrupted. resume=True goes on from {self.store.folder}'s last saved epoch.")
 
     def _waited_enough(self) -> bool:
         return self.recipe.patience is not None and self.at.waited >= self.recipe.patience

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ class Method(nn.Module):
         teacher: a trained classifier; frozen here, and kept in eval mode whatever the caller does.
 
     Raises:
-        LabkitError: the method needs a teacher and has none, or the class counts differ.
+        LabkitError: the student is no network, a teacher is needed and missing, or the class counts differ.
     """
 
     name: ClassVar[str] = ""
@@ -33,6 +34,10 @@ class Method(nn.Module):
 
     def __init__(self, student: Classifier, teacher: Classifier | None = None, **options: Any) -> None:
         super().__init__()
+        if not isinstance(student, nn.Module):
+            raise LabkitError(
+                f"The student must be a network, not {student!r}: labkit.models.build makes one."
+            )
         if self.needs_teacher and teacher is None:
             raise LabkitError(f"The method '{self.name}' needs a trained teacher: pass teacher=...")
         counts = [getattr(net, "num_classes", None) for net in (student, teacher)]
@@ -91,7 +96,8 @@ def create(name: str, *, student: Classifier, teacher: Classifier | None = None,
     if name not in _METHODS:
         raise unknown("method", name, _METHODS)
     cls: Callable[..., Method] = _METHODS[name]
-    try:
-        return cls(student, teacher, **options)
-    except TypeError as error:
-        raise LabkitError(f"The method '{name}' does not take these options: {error}.") from error
+    known = [option for option in inspect.signature(cls).parameters if option not in ("student", "teacher")]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of the method '{name}'", option, known)
+    return cls(student, teacher, **options)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import Batch
+from ..errors import LabkitError
 from ..losses import hinton_kd
 from ..models import Classifier
 from .base import Method, register
@@ -21,6 +22,9 @@ class Hinton(Method):
     Args:
         temperature: T > 0.
         hard_weight: w in [0, 1], the weight of the labels; 0 needs no labels at all.
+
+    Raises:
+        LabkitError: an option is outside its range.
     """
 
     name = "hinton"
@@ -30,6 +34,11 @@ class Hinton(Method):
         self, student: Classifier, teacher: Classifier, temperature: float = 4.0, hard_weight: float = 0.5
     ) -> None:
         super().__init__(student, teacher, temperature=temperature, hard_weight=hard_weight)
+        if not temperature > 0 or not 0 <= hard_weight <= 1:
+            raise LabkitError(
+                f"temperature must be greater than 0 and hard_weight in [0, 1],"
+                f" but they are {temperature} and {hard_weight}."
+            )
         self.temperature, self.hard_weight = temperature, hard_weight
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import Batch
+from ..errors import LabkitError
 from ..models import Classifier
 from .base import Method, register
 
@@ -30,7 +31,11 @@ class Scratch(Method):
 
 @register
 class LabelSmoothing(Method):
-    """Cross-entropy against (1 - smoothing) one-hot + smoothing / N; `smoothing` in [0, 1)."""
+    """Cross-entropy against (1 - smoothing) one-hot + smoothing / N; `smoothing` in [0, 1).
+
+    Raises:
+        LabkitError: `smoothing` is outside its range.
+    """
 
     name = "label_smoothing"
 
@@ -38,6 +43,8 @@ class LabelSmoothing(Method):
         self, student: Classifier, teacher: Classifier | None = None, smoothing: float = 0.1
     ) -> None:
         super().__init__(student, smoothing=smoothing)
+        if not 0 <= smoothing < 1:
+            raise LabkitError(f"smoothing must be in [0, 1), but it is {smoothing}.")
         self.smoothing = smoothing
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
