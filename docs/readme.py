@@ -32,8 +32,8 @@ def results_block() -> str:
     return (
         f"<!-- results -->\n{table.markdown()}\n\n"
         f"Students see {settings.per_class} labelled images per class; mean ± 95 % interval over"
-        f" {len(values['hinton'])} seeds.\nPaired by seed, the distilled student gains {gains[0]} points on the same"
-        f" student alone\nand {gains[1]} on the same student with label smoothing. Made by"
+        f" {len(values['hinton'])} seeds.\nPaired by seed, the distilled student gains {gains[0]} points on"
+        f" the same student alone\nand {gains[1]} on the same student with label smoothing. Made by"
         f" `{results.command}`\n({results.machine}).\n<!-- /results -->"
     )
 

@@ -509,7 +509,8 @@ fig.axes[0].set_title("The temperature sweep against its baselines")
 show(fig, "Test accuracy against temperature on a logarithmic axis with three reference lines")
 
 # %% [markdown]
-# **See:** whether the intervals of neighbouring temperatures overlap. If they do, the curve between them is noise.
+# **See:** at $T = 1$ the nearly one-hot teacher says little more than the labels do. Past that the curve is a
+# plateau: where the intervals of neighbouring temperatures overlap, their order is noise.
 #
 # Now break it yourself: a temperature far outside the range. What does formula (1) say happens to the targets,
 # and why does the student survive it?

@@ -56,11 +56,16 @@ class Result:
     def __repr__(self) -> str:
         return self.text()
 
+    @property
+    def _own_hint(self) -> bool:
+        """Whether the hint is for this very mistake (or broken law), not one of the general ladder."""
+        return bool(self.hint) and self.hint not in self.hints
+
     def text(self) -> str:
         """The outcome in plain lines."""
         symbol, word, _ = _LOOK[self.status]
         lines = [f"{symbol} {word}: {self.id} · {_points(self)}", f"  {self.message}"]
-        if self.misconception:
+        if self._own_hint:
             lines.append(f"  Hint: {self.hint}")
         lines += [f"  Hint {number}: {text}" for number, text in enumerate(self.hints, start=1)]
         if self.solution:
@@ -71,16 +76,14 @@ class Result:
         """The same as a box that follows the theme's colours."""
         symbol, word, colour = _LOOK[self.status]
         body = [f"<div>{_rich(self.message)}</div>"]
-        if self.misconception:
+        if self._own_hint:
             body.append(f'<div style="margin-top:.4em"><b>Hint:</b> {_rich(self.hint)}</div>')
         style = "margin-top:.4em;white-space:pre-wrap"
         ladder = "".join(
             f'<div style="{style}"><b>Hint {number}:</b> {_rich(text)}</div>'
             for number, text in enumerate(self.hints, start=1)
         )
-        if (
-            ladder and self.misconception
-        ):  # the hint for this very mistake is enough; the others are a click away
+        if ladder and self._own_hint:  # the hint for this very mistake is enough; the others are a click away
             ladder = f"<details><summary>More hints</summary>{ladder}</details>"
         body.append(ladder)
         if self.solution:

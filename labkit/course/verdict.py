@@ -52,12 +52,22 @@ def judge(check: Check, answer: Any, seeds: Sequence[int] = PUBLIC_SEEDS) -> Ver
 
 
 def recognise(check: Check, got: Sequence[calls.Seen], seeds: Sequence[int]) -> Misconception | None:
-    """The misconception whose values are the student's on every draw."""
-    for wrong in check.misconceptions:
-        if all(
-            mine.same(calls.see(check, wrong.answer, seed), check)
-            for mine, seed in zip(got, seeds, strict=True)
-        ):
+    """The misconception whose values are the student's on every draw.
+
+    Values and gradients together come first. Then wrong values alone: who forgets two things at once, such
+    as a factor and to detach the teacher, gets the hint for the first.
+    """
+    zoo = [
+        (wrong, [calls.see(check, wrong.answer, seed) for seed in seeds]) for wrong in check.misconceptions
+    ]
+    for wrong, theirs in zoo:
+        if all(mine.same(other, check) for mine, other in zip(got, theirs, strict=True)):
+            return wrong
+    right = [calls.see(check, check.reference, seed) for seed in seeds]
+    if not check.differentiable or all(m.same_value(r, check) for m, r in zip(got, right, strict=True)):
+        return None
+    for wrong, theirs in zoo:
+        if all(mine.same_value(other, check) for mine, other in zip(got, theirs, strict=True)):
             return wrong
     return None
 

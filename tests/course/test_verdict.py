@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from labkit.course import calls
+from labkit.course import calls, labs
 from labkit.course.checks import Check, Misconception, Property
 from labkit.course.verdict import judge
 from labkit.errors import LabkitError
@@ -209,3 +210,14 @@ BAD = [
 def test_a_bad_definition_is_refused(lab, change, words):
     with pytest.raises(LabkitError, match=words):
         replace(lab.BUG, **change)
+
+
+def test_two_mistakes_at_once_get_the_hint_for_the_value():
+    """T squared forgotten *and* the teacher not detached: the value tells which formula was meant."""
+    check = labs.get("01-kd-loss")
+
+    def forgot_both(s, t, temperature):
+        return F.kl_div((s / temperature).log_softmax(1), (t / temperature).softmax(1), reduction="batchmean")
+
+    verdict = judge(check, forgot_both)
+    assert (verdict.status, verdict.misconception) == ("failed", "T² forgotten")
