@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def _check(method: nn.Module, data: DataModule, epochs: int | None, steps: int |
     if (epochs is None) == (steps is None):
         raise LabkitError("Give fit either epochs=... or steps=..., one of the two.")
     name, length = ("epochs", epochs) if epochs is not None else ("steps", steps)
-    if not isinstance(length, int) or length < 1:
+    if not isinstance(length, Integral) or isinstance(length, bool) or length < 1:
         raise LabkitError(f"{name} must be a whole number of at least 1, but it is {length!r}.")
     if not callable(getattr(method, "losses", None)) or not callable(getattr(method, "deployed", None)):
         raise LabkitError(

@@ -84,7 +84,7 @@ def load_run(folder: Path | str) -> Run:
 
     folder = Path(folder)
     config = read_config(folder)
-    if "name" not in (config.get("model") or {}):
+    if not isinstance(config.get("model"), dict) or "name" not in config["model"]:
         raise LabkitError(f"{folder} was trained with a model that labkit.models.build didn't make.")
     model = build(**config["model"])
     tensors, meta = checkpoint.load(folder / "best.safetensors")

@@ -92,7 +92,9 @@ class Store:
             for left in self.folder.glob(pattern):
                 left.unlink()
         tensors, meta = checkpoint.load(path)
-        self._check_config(meta.get("config", {}))
+        if "at" not in meta:
+            raise LabkitError(f"{path} holds weights alone and can't be gone on from: choose another folder.")
+        self._check_config(meta["config"])
         state = {k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")}
         trained = checkpoint.trained_state(method)
         frozen = {k: v for k, v in method.state_dict().items() if k not in trained}

@@ -73,9 +73,9 @@ class Trainer:
     def run(self, resume: bool) -> None:
         """Train all stages, from the last checkpoint if `resume` finds one."""
         seed_everything(self.recipe.seed)
+        stages = self.method.stages() if hasattr(self.method, "stages") else [Stage("train", self.method)]
         self.method.to(self.device)
         flags = {p: p.requires_grad for p in self.method.parameters()}
-        stages = self.method.stages() if hasattr(self.method, "stages") else [Stage("train", self.method)]
         saved = self.store.read(self.method) if resume else None
         if saved:
             self.at = saved[0]

@@ -59,7 +59,7 @@ def net(seed: int = 0, dropout: float = 0.3) -> Net:
 def classifier(seed: int = 0, **kw) -> Classifier:
     """A network of `labkit.models`, with BatchNorm and dropout."""
     torch.manual_seed(seed)
-    return build("digit_cnn", 3, widths=(2, 4), hidden=8, **{"dropout": 0.3, **kw})
+    return build("digit_cnn", 3, **{"widths": (2, 4), "hidden": 8, "dropout": 0.3, **kw})
 
 
 class Noisy(methods.Scratch):
