@@ -381,6 +381,32 @@ def test_full_disk_while_saving_leaves_the_old_checkpoint(tmp_path):
     assert digest(resumed.model) == digest(whole.model)
 
 
+def test_really_full_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("only root can mount a small disk")
+
+    class Filling(methods.Scratch):
+        def on_step_end(self, step):
+            if step == 7:
+                left = os.statvfs(disk)
+                (disk / "filler").write_bytes(bytes(left.f_bavail * left.f_bsize))
+
+    try:
+        text = sentence(lambda: fit(Filling(classifier()), toy(), out=disk / "run", **SETTINGS))
+        assert "No space left on device. The older file is untouched. Free some space" in text
+        assert load_run(disk / "run").history["epoch"] == [1]
+        (disk / "filler").unlink()
+        resumed = fit(scratch(classifier(5)), toy(), out=disk / "run", resume=True, **SETTINGS)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert resumed.losses == fit(scratch(), toy(), **SETTINGS).losses
+
+
 def test_fit_in_another_thread_needs_no_signals():
     found = []
     thread = threading.Thread(target=lambda: found.append(fit(scratch(), toy(), **SETTINGS)))
