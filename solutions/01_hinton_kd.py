@@ -430,15 +430,15 @@ show(fig, "Points of test accuracy by seed: distilled students lie between the o
 
 
 # %%
-def train(method, **options):
+def train(method, weight_decay=0.0, **options):
     """One student, trained by labkit from the same initial weights."""
     seed_everything(0)
     student = models.build(num_classes=few.num_classes, **p.student)
     made = methods.create(method, student=student, teacher=teacher, **options)
-    return engine.fit(made, few, seed=0, **p.training).model
+    return engine.fit(made, few, seed=0, weight_decay=weight_decay, **p.training).model
 
 
-live = {"alone": train("scratch")}
+live = {"alone": train("scratch", weight_decay=p.scratch_weight_decay)}
 live["distilled"] = train("hinton", temperature=p.temperature, hard_weight=p.hard_weight)
 tests = {name: engine.evaluate(model, few.test) for name, model in live.items()}
 for name, test in tests.items():

@@ -58,11 +58,7 @@ def _train(seeds: int, out: Path) -> dict[str, list[dict[str, Any]]]:
 
     setting = profile("cpu")
     s = setting.lab(1)
-    options = {
-        "hinton": {"temperature": s.temperature, "hard_weight": s.hard_weight},
-        "label_smoothing": {"smoothing": s.smoothing},
-        "scratch": {},
-    }
+    options = lab01.chosen(s)
     runs: dict[str, list[dict[str, Any]]] = {"teacher": [], **{method: [] for method in METHODS}}
     bar = tqdm(total=seeds * len(runs), unit="run", desc="demo")
     for seed in range(seeds):
@@ -75,7 +71,7 @@ def _train(seeds: int, out: Path) -> dict[str, list[dict[str, Any]]]:
             bar.set_description(f"seed {seed}: {words}")
             folder = out / f"{method}-{seed}"
             run = lab01.train(
-                setting, method, few, seed, guide, {"progress": False}, out=folder, **options[method]
+                setting, method, few, seed, guide, out=folder, progress=False, **options[method]
             )
             runs[method].append(
                 {"model": run.model, "test": engine.evaluate(run.model, few.test), "run": run}

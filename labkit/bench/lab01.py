@@ -21,20 +21,16 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
 def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
     """Every run as a flat dict; equal dicts are one run."""
     s = profile.lab(1)
-    chosen = {
-        "scratch": {},
-        "label_smoothing": {"smoothing": s.smoothing},
-        "hinton": {"temperature": s.temperature, "hard_weight": s.hard_weight},
-    }
+    best = chosen(s)
     for seed in TUNING_SEEDS:
         for method, options in CONFIGURATIONS.items():
             for option in options:
                 yield _job("tuning", method, seed, s.per_class, option)
         for budget, method in product(s.budgets, ("scratch", "hinton")):
-            yield _job("budget", method, seed, budget, chosen[method])
+            yield _job("budget", method, seed, budget, best[method])
     for seed in range(seeds):
         yield _job("main", "teacher", seed, None, {})
-        for method, option in chosen.items():
+        for method, option in best.items():
             yield _job("main", method, seed, s.per_class, option)
         for t in s.temperatures:
             yield _job(
@@ -48,6 +44,15 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
             yield _job(
                 "hard_weight", "hinton", seed, s.per_class, {"temperature": s.temperature, "hard_weight": w}
             )
+
+
+def chosen(settings) -> dict[str, dict[str, Any]]:
+    """The options of each method that the preset took from the tuning runs."""
+    return {
+        "scratch": {"weight_decay": settings.scratch_weight_decay},
+        "label_smoothing": {"smoothing": settings.smoothing},
+        "hinton": {"temperature": settings.temperature, "hard_weight": settings.hard_weight},
+    }
 
 
 def _job(
@@ -66,11 +71,9 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
         model, accuracy = teacher(profile, job["seed"])
     else:
         module = data.load(s.data, seed=job["seed"], per_class=job["per_class"])
-        known = ("experiment", "method", "seed", "per_class", "lr", "weight_decay")
-        options = {k: v for k, v in job.items() if k not in known}
-        recipe = {k: job[k] for k in ("lr", "weight_decay") if k in job}
+        options = {k: v for k, v in job.items() if k not in ("experiment", "method", "seed", "per_class")}
         guide = teacher(profile, job["seed"])[0] if job["method"] == "hinton" else None
-        done = train(profile, job["method"], module, job["seed"], guide, recipe, **options)
+        done = train(profile, job["method"], module, job["seed"], guide, **options)
         model, accuracy = done.model, done.accuracy
     row = {**job, "val": round(accuracy, 5)}
     if reported:
@@ -92,14 +95,19 @@ def teacher(profile: Profile, seed: int):
     return done.model, done.accuracy
 
 
-def train(profile: Profile, method: str, module, seed: int, guide=None, recipe=None, *, out=None, **options):
-    """Train one student on `module` with `method`: fixed steps at every budget, initialised from the seed."""
+def train(
+    profile: Profile, method: str, module, seed: int, guide=None, *, out=None, progress=None, **options
+):
+    """Train one student on `module`: fixed steps at every budget, initialised from the seed.
+
+    `options` are the method's own and, of the recipe, `lr` and `weight_decay`.
+    """
     from .. import engine, methods, models
     from ..rng import seed_everything
 
     s = profile.lab(1)
+    recipe = s.training | {k: options.pop(k) for k in ("lr", "weight_decay") if k in options}
     seed_everything(seed)
     student = models.build(num_classes=module.num_classes, **s.student)
     made = methods.create(method, student=student, teacher=guide, **options)
-    settings = {**s.training, **(recipe or {}), "out": out, "overwrite": True}
-    return engine.fit(made, module, seed=seed, **settings)
+    return engine.fit(made, module, seed=seed, out=out, overwrite=True, progress=progress, **recipe)

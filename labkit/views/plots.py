@@ -137,7 +137,8 @@ def plot_seeds(
 
 def plot_confusion(evaluations: Mapping[str, Evaluation], *, hide_diagonal: bool = True) -> Figure:
     """Confusion matrices side by side on one colour scale; the diagonal is left out so that mistakes show."""
-    fig, axes = figure(1, len(evaluations), height=3.6, squeeze=False)
+    fig, axes = figure(1, len(evaluations), height=3.8, squeeze=False)
+    fig.set_layout_engine("compressed")  # for axes of fixed shape beside a colour bar
     counts = {name: e.confusion.astype(float) for name, e in evaluations.items()}
     for matrix in counts.values():
         if hide_diagonal:
