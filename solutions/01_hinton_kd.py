@@ -20,22 +20,11 @@ from IPython.display import display
 from torch import Tensor, nn
 
 import labkit
-from labkit import answer, check, data, engine, methods, models
+from labkit import answer, check, data, engine, methods, models, views
 from labkit.bench import interval, paired, read_results
 from labkit.data import batches
 from labkit.rng import seed_everything
-from labkit.views import (
-    Table,
-    figure,
-    plot_bars,
-    plot_confusion,
-    plot_images,
-    plot_losses,
-    plot_seeds,
-    plot_sweep,
-    show,
-    temperature_slider,
-)  # fmt: skip
+from labkit.views import Table, figure, show
 
 p = labkit.profile().lab(1)
 results = read_results("lab01")
@@ -85,7 +74,7 @@ print("student:", f"{len(few.train):,} labelled images")
 pick = torch.cat([(few.train.labels == c).nonzero()[:4, 0] for c in range(few.num_classes)])
 titles = [few.classes[label] for label in few.train.labels[pick]]
 show(
-    plot_images(few.train.images[pick], titles, columns=10, size=0.75),
+    views.plot_images(few.train.images[pick], titles, columns=10, size=0.75),
     "Forty small grey images of handwritten digits with their labels: part of what the student learns from",
 )
 
@@ -146,10 +135,13 @@ logits, label = teacher_test.logits[doubtful], int(teacher_test.labels[doubtful]
 bars = {"label (one-hot)": F.one_hot(torch.tensor(label), full.num_classes).tolist()}
 bars |= {f"T = {t}": softened_softmax(logits[None], float(t))[0].tolist() for t in (1, 3, 10)}
 show(
-    plot_images(full.test.images[doubtful][None], [f"a {full.classes[label]}"], columns=1), "The digit itself"
+    views.plot_images(full.test.images[doubtful][None], [f"a {full.classes[label]}"], columns=1),
+    "The digit itself",
 )
-show(plot_bars(bars, full.classes), "Four bar charts over ten classes: one-hot, then flatter as T grows")
-display(temperature_slider(softened_softmax, logits, full.classes))
+show(
+    views.plot_bars(bars, full.classes), "Four bar charts over ten classes: one-hot, then flatter as T grows"
+)
+display(views.temperature_slider(softened_softmax, logits, full.classes))
 
 # %% [markdown]
 # **See:** the label names one class; the teacher, at a raised temperature, also says which classes the image
@@ -270,7 +262,7 @@ for name, weight in {"labels only (w = 1)": 1.0, f"teacher only (w = 0, T = {p.t
     kd_objective(z, logits[None], torch.tensor([label]), p.temperature, weight).backward()
     pull[name] = (-z.grad[0]).tolist()
 show(
-    plot_bars(pull, full.classes, ylabel="push on the logit"),
+    views.plot_bars(pull, full.classes, ylabel="push on the logit"),
     "Bars of the push on each class's logit, two panels",
 )
 
@@ -343,7 +335,7 @@ def train_by_hand(hard_weight):
 
 alone, losses_alone = train_by_hand(1.0)
 distilled, losses_distilled = train_by_hand(p.hard_weight)
-fig = plot_losses({"alone": losses_alone, "distilled": losses_distilled}, window=50)
+fig = views.plot_losses({"alone": losses_alone, "distilled": losses_distilled}, window=50)
 fig.axes[0].set_title("Training loss and its centred mean over 50 steps")
 show(fig, "Two falling loss curves with their moving averages")
 
@@ -420,7 +412,7 @@ for control in ("student, alone", "student, label smoothing"):
 
 students = {name: values for name, values in accuracies.items() if "student" in name}
 level = {"teacher": results.interval(**main, method="teacher").mean}
-fig = plot_seeds(students, level)
+fig = views.plot_seeds(students, level)
 fig.suptitle(f"Test accuracy of each of {n} seeds (bar: mean)", x=0.02, ha="left", fontsize=11)
 show(fig, "Points of test accuracy by seed: distilled students lie between the others and the teacher's line")
 
@@ -445,7 +437,7 @@ for name, test in tests.items():
     print(f"{name:>9}: {test}")
 assert tests["distilled"].accuracy > tests["alone"].accuracy - 0.02, "distillation should not hurt here"
 
-fig = plot_confusion(tests)
+fig = views.plot_confusion(tests)
 show(fig, "Two confusion matrices without their diagonals: fewer mistakes after distillation")
 
 # %% [markdown]
@@ -486,7 +478,7 @@ lines = {
     "smoothing": results.interval(**main, method="label_smoothing"),
 }
 means, halves = zip(*by_weight, strict=True)
-fig = plot_sweep(weights, means, halves, xlabel="weight of the labels w", lines=lines)
+fig = views.plot_sweep(weights, means, halves, xlabel="weight of the labels w", lines=lines)
 fig.axes[0].set_title("Any share of teacher helps; the labels add little to it")
 show(fig, "Test accuracy against the weight of the labels: level from 0 to 0.9, falling to the baseline at 1")
 
@@ -504,7 +496,7 @@ rows = [[f"T = {t:g}", value] for t, value in zip(temperatures, by_temperature, 
 print(Table(["temperature", "test accuracy, %"], rows, note=results.command))
 
 means, halves = zip(*by_temperature, strict=True)
-fig = plot_sweep(temperatures, means, halves, xlabel="temperature T", lines=lines, log=True)
+fig = views.plot_sweep(temperatures, means, halves, xlabel="temperature T", lines=lines, log=True)
 fig.axes[0].set_title("The temperature sweep against its baselines")
 show(fig, "Test accuracy against temperature on a logarithmic axis with three reference lines")
 
