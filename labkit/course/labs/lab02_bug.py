@@ -1,4 +1,4 @@
-"""Check of lab 02: a comparison of two networks, as published, in which three lines are missing."""
+"""Check of lab 02: a comparison of two networks, as published, in which three things are missing."""
 
 from __future__ import annotations
 
@@ -94,9 +94,16 @@ SPEEDUP = Check(
             " throughput. The docstring asks for one request at a time, so wait inside the loop.",
         ),
         Misconception(
+            "waiting only after the loop, warm-up and mode not mended",
+            _partly(evaluate="none", warm=(0, 0), wait="end"),
+            "Waiting is what matters most, but it belongs inside the loop: one request at a time, says the"
+            " docstring. After that, two things are still missing: how warm are the networks, and in which"
+            " mode?",
+        ),
+        Misconception(
             "waiting mended, warm-up and mode not",
             _partly(evaluate="none", warm=(0, 0)),
-            "The most important line is in place. Two are still missing: what do the first calls pay for,"
+            "The most important thing is in place. Two are still missing: what do the first calls pay for,"
             " and in which mode are the two networks?",
         ),
         Misconception(

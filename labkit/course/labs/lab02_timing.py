@@ -150,10 +150,16 @@ TIMER = Check(
             " while warming up.",
         ),
         Misconception(
-            "the naive timer",
+            "only the waiting mended",
+            _timer(evaluate=False, gradients=True, warm=False),
+            "Waiting is the hardest of the four points, and it is right. Still open: evaluation mode,"
+            " gradients, warm-up.",
+        ),
+        Misconception(
+            "the naive timer's times",
             _timer(evaluate=False, gradients=True, warm=False, before=False, after=False),
-            "That is the timer the section began with. Four things are missing: mode, gradients, warm-up,"
-            " waiting. Mend one after the other; each changes the hint.",
+            "The timer this section began with reports the same: what Python needs to hand the work over,"
+            " while it records gradients. Of the four points at least the second and the fourth are open.",
         ),
     ),
     hints=(
