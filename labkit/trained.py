@@ -10,6 +10,8 @@ import torch
 from . import data, engine
 from .data.images import decode_all
 
+_FACTS = ("name", "images", "classes", "channels")  # what a run records beside what `data.load` was asked
+
 
 def evaluate_run(
     folder: Path, split: str = "test", *, data: str | None = None, root: Path | None = None
@@ -40,14 +42,14 @@ def predict_images(folder: Path, images: Sequence[Path], top: int = 5) -> list[l
     from torchvision.transforms.functional import rgb_to_grayscale
 
     run = engine.load_run(folder)
-    source = _data_of(run)
-    pixels = decode_all(images, source.image_size)  # (B, 3, S, S) uint8
-    pixels = rgb_to_grayscale(pixels) if source.channels == 1 else pixels
+    learnt = run.config["data"]
+    pixels = decode_all(images, learnt["image_size"])  # (B, 3, S, S) uint8
+    pixels = rgb_to_grayscale(pixels) if learnt["channels"] == 1 else pixels
     with torch.inference_mode():
         probabilities = run.model(pixels / 255).logits.softmax(1)  # (B, N)
-    best = probabilities.topk(min(top, source.num_classes))
+    best = probabilities.topk(min(top, len(learnt["classes"])))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [[(source.classes[c], p) for c, p in zip(*pair, strict=True)] for pair in pairs]
+    return [[(learnt["classes"][c], p) for c, p in zip(*pair, strict=True)] for pair in pairs]
 
 
 def _data_of(run: engine.Run, name: str | None = None, root: Path | None = None) -> data.DataModule:
@@ -55,7 +57,7 @@ def _data_of(run: engine.Run, name: str | None = None, root: Path | None = None)
     recorded = run.config.get("data", {})
     if name in (None, recorded.get("name")):
         name = recorded.get("name", "")
-        options = {key: recorded[key] for key in ("root", "seed", "val", "image_size") if key in recorded}
+        options = {key: value for key, value in recorded.items() if key not in _FACTS}
     else:
         options = {"image_size": recorded.get("image_size") or run.model.image_size}
     return data.load(name, **options | ({"root": root} if root else {}))

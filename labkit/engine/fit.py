@@ -153,7 +153,7 @@ def _config(
     config: dict[str, Any] = {
         "labkit": __version__,
         "method": {"name": getattr(method, "name", type(method).__name__), **getattr(method, "options", {})},
-        "data": {"name": data.name, "images": _digest(data), **getattr(data, "options", {})},
+        "data": _describe(data),
         "augment": asdict(augment) if augment else None,
         "epochs": epochs,
         "steps": steps,
@@ -166,6 +166,12 @@ def _config(
     if hasattr(teacher, "config"):
         config["teacher"] = dict(teacher.config)
     return json.loads(json.dumps(config, default=str))
+
+
+def _describe(data: DataModule) -> dict[str, Any]:
+    """The data in plain types: enough to load the same again, and to name the classes without them."""
+    facts = {"classes": list(data.classes), "channels": data.channels, "image_size": data.image_size}
+    return {"name": data.name, "images": _digest(data), **facts, **getattr(data, "options", {})}
 
 
 def _digest(data: DataModule) -> str:

@@ -1,4 +1,4 @@
-"""Checks of lab 01: softened softmax, distillation loss, objective; `lab01_training` has the rest."""
+"""Checks of lab 01: softened softmax, distillation loss, objective; the rest is beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from ...losses import hinton_kd as kd_loss
 from ...losses import kd_objective
 from ..checks import Check, Misconception, Property
-from .lab01_training import BUG, EVALUATE, TRAIN_STEP
+from .lab01_bug import BUG
+from .lab01_training import EVALUATE, TRAIN_STEP
 
 # --- softened softmax -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Checks of lab 01 on training: a step of distillation, evaluation, and a loop with a bug."""
+"""Checks of lab 01 on training: a step of distillation, and evaluation."""
 
 from __future__ import annotations
 
@@ -8,30 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models import Output
 from ..checks import Check, Misconception
+from .lab01_toys import Toy, state
 
 # --- one training step ----------------------------------------------------------------------------------
-
-
-class _Toy(nn.Module):
-    """A classifier small enough to follow: one linear layer behind BatchNorm and dropout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.drop, self.head = nn.BatchNorm1d(12), nn.Dropout(0.2), nn.Linear(12, 4)
-        self.modes: list[bool] = []
-        self.grads: list[bool] = []
-
-    def forward(self, x: Tensor) -> Output:
-        self.modes.append(self.training)
-        self.grads.append(torch.is_grad_enabled())
-        z = self.norm(x.flatten(1))
-        return Output(self.head(self.drop(z)), z, (), z)
-
-
-def _state(model: nn.Module) -> Tensor:
-    return torch.cat([t.detach().flatten().double() for t in model.state_dict().values()])
 
 
 def _draw_step(seed: int) -> tuple[Tensor, Tensor]:
@@ -40,7 +20,7 @@ def _draw_step(seed: int) -> tuple[Tensor, Tensor]:
 
 def _observe_step(step: Any, images: Tensor, labels: Tensor) -> dict[str, Any]:
     """Two steps on one student, from the modes a lab leaves behind: student in eval, teacher in train."""
-    student, teacher = _Toy().eval(), _Toy().train()
+    student, teacher = Toy().eval(), Toy().train()
     optimizer = torch.optim.SGD(student.parameters(), lr=0.5)
     batches = zip(images, labels, strict=True)
     losses = [step(student, teacher, optimizer, x, y, 2.0, 0.3) for x, y in batches]
@@ -48,8 +28,8 @@ def _observe_step(step: Any, images: Tensor, labels: Tensor) -> dict[str, Any]:
         "the student's modes (True: train)": student.modes[-1:],
         "the teacher's modes (True: train)": sorted(set(teacher.modes)),
         "the teacher has gradients": any(p.grad is not None for p in teacher.parameters()),
-        "the teacher's state": _state(teacher),
-        "the student's state": _state(student),
+        "the teacher's state": state(teacher),
+        "the student's state": state(student),
         "losses": losses,
     }
 
@@ -157,7 +137,7 @@ def _draw_evaluate(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _observe_evaluate(evaluate: Any, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    model = _Toy().train()
+    model = Toy().train()
     with torch.no_grad():
         # Labels the model mostly gets right, batch by batch differently, so that every mistake shows.
         model.norm.running_mean.add_(0.4)
@@ -171,7 +151,7 @@ def _observe_evaluate(evaluate: Any, images: Tensor, labels: Tensor) -> dict[str
         "the modes during evaluation (True: train)": sorted(set(model.modes)),
         "gradients are recorded": any(model.grads),
         "the model is in train mode afterwards": model.training,
-        "the model's state": _state(model),
+        "the model's state": state(model),
     }
 
 
@@ -247,96 +227,5 @@ EVALUATE = Check(
         "Remember model.training; model.eval(); under torch.no_grad() add up hits and images; restore the"
         " mode.",
         "Hits 4 of 4, 3 of 4 and 0 of 1 are 7 of 9 = 0.778; the mean of the batches would be 0.583.",
-    ),
-)
-
-# --- find the bug ---------------------------------------------------------------------------------------
-
-
-def _draw_bug(seed: int) -> tuple[Tensor, Tensor]:
-    return torch.rand(3, 4, 1, 3, 4), torch.randint(4, (3, 4))
-
-
-def _observe_bug(distil: Any, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    student = _Toy()
-    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
-
-    def step(x: Tensor, y: Tensor) -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(student(x).logits, y).backward()
-        optimizer.step()
-
-    def measure(model: nn.Module) -> float:
-        model.eval()
-        with torch.no_grad():
-            logits = model.head(model.norm(images[0].flatten(1)))
-        return (logits.argmax(1) == labels[0]).double().mean().item()
-
-    accuracies = distil(student, list(zip(images, labels, strict=True)), 3, step, measure)
-    return {
-        "the student's mode at each step (True: train)": list(student.modes),
-        "the student's state": _state(student),
-        "the accuracies": list(accuracies),
-    }
-
-
-def distil(student: nn.Module, batches: list, epochs: int, step: Any, measure: Any) -> list[float]:
-    """Train for some epochs, measuring after each; `measure` leaves the student in eval mode."""
-    accuracies = []
-    for _ in range(epochs):
-        student.train()
-        for images, labels in batches:
-            step(images, labels)
-        accuracies.append(measure(student))
-    return accuracies
-
-
-def _distil_once(student: nn.Module, batches: list, epochs: int, step: Any, measure: Any) -> list[float]:
-    accuracies = []
-    student.train()
-    for _ in range(epochs):
-        for images, labels in batches:
-            step(images, labels)
-        accuracies.append(measure(student))
-    return accuracies
-
-
-def _distil_without_measuring(
-    student: nn.Module, batches: list, epochs: int, step: Any, measure: Any
-) -> list:
-    student.train()
-    for _ in range(epochs):
-        for images, labels in batches:
-            step(images, labels)
-    return [measure(student)]
-
-
-BUG = Check(
-    id="01-bug",
-    title="the epoch loop, mended",
-    points=2,
-    minutes=8,
-    difficulty=2,
-    draw=_draw_bug,
-    observe=_observe_bug,
-    reference=distil,
-    misconceptions=(
-        Misconception(
-            "the loop as it was",
-            _distil_once,
-            "Print student.training at each step: True in the first epoch, False ever after. Who switched it"
-            " off, and who should switch it on again?",
-        ),
-        Misconception(
-            "the measurement removed",
-            _distil_without_measuring,
-            "That hides the symptom, and each epoch's accuracy with it. Keep measuring; restore the mode.",
-        ),
-    ),
-    hints=(
-        "The first epoch is fine. What is different when the second one begins?",
-        "measure() leaves the student in eval mode. The call that undoes it must run once per epoch.",
-        "KD-Lib's training loop had this defect: dropout off and BatchNorm frozen from the second epoch on."
-        " One line moves.",
     ),
 )
