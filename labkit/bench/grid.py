@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from .. import manifest
 from ..errors import LabkitError, unknown
 from ..paths import shipped
 from ..profiles import Profile, profile
@@ -39,8 +40,11 @@ def run_lab(
     Raises:
         LabkitError: the lab has no grid, or the results can't be written.
     """
-    if int(number) not in GRIDS:
-        raise unknown("grid for lab", f"{int(number):02d}", [f"{n:02d}" for n in GRIDS])
+    grids = {f"{n:02d}": n for n in GRIDS}
+    if str(number).zfill(2) not in grids:
+        raise unknown("grid for lab", str(number).zfill(2), grids)
+    if (seeds is not None and seeds < 1) or (workers is not None and workers < 1):
+        raise LabkitError(f"seeds and workers must be at least 1, but they are {seeds} and {workers}.")
     setting = profile()
     grid = importlib.import_module(GRIDS[int(number)])
     seeds = seeds or setting.lab(number).seeds
@@ -57,6 +61,8 @@ def run_lab(
         return results
     if missing:
         _run(grid.__name__, missing, setting, workers, results, path)
+    if out is None:
+        manifest.record(f"results/{path.name}", results.command, machine=results.machine)
     return results
 
 
@@ -69,14 +75,19 @@ def _run(
     seeds = sorted({job["seed"] for job in missing})
     groups = [[job for job in missing if job["seed"] == seed] for seed in seeds]
     bar = tqdm(total=len(missing), unit="run", disable=bool(os.environ.get("LABKIT_QUIET")))
+    failed = None
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         futures = {pool.submit(_group, grid, group, setting): group for group in groups}
         for future in as_completed(futures):
-            rows = future.result()
-            results.rows += rows
+            if future.exception():  # the other seeds are still worth their time
+                failed = failed or future.exception()
+                continue
+            results.rows += future.result()
             results.save(path)
-            bar.update(len(rows))
+            bar.update(len(future.result()))
     bar.close()
+    if failed:
+        raise failed
 
 
 def _group(grid: str, jobs: list[dict[str, Any]], setting: Profile) -> list[dict[str, Any]]:

@@ -32,11 +32,11 @@ class Results:
         """One measure of the selected rows, by seed.
 
         Raises:
-            LabkitError: no such run.
+            LabkitError: no such run, or none that was measured so.
         """
         rows = self.select(**wanted)
-        if not rows:
-            raise LabkitError(f"No result for {wanted}: run `{self.command}`.")
+        if not rows or any(measure not in row for row in rows):
+            raise LabkitError(f"No '{measure}' result for {wanted}: run `{self.command}`.")
         return [row[measure] for row in rows]
 
     def interval(self, measure: str = "test", **wanted: Any) -> Interval:
@@ -44,8 +44,20 @@ class Results:
         return interval(self.values(measure, **wanted))
 
     def gain(self, first: Mapping[str, Any], second: Mapping[str, Any], measure: str = "test") -> Interval:
-        """Paired difference first - second over the seeds both have."""
-        return paired(self.values(measure, **first), self.values(measure, **second))
+        """Paired difference first - second over the seeds both have.
+
+        Raises:
+            LabkitError: no such run, or several of one seed.
+        """
+        ours, theirs = (self._by_seed(measure, wanted) for wanted in (first, second))
+        seeds = sorted(ours.keys() & theirs.keys())
+        return paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+
+    def _by_seed(self, measure: str, wanted: Mapping[str, Any]) -> dict[int, float]:
+        seeds = [row["seed"] for row in self.select(**wanted)]
+        if len(set(seeds)) < len(seeds):
+            raise LabkitError(f"{dict(wanted)} names several runs of one seed: name more of their fields.")
+        return dict(zip(seeds, self.values(measure, **wanted), strict=True))
 
     def save(self, path: Path) -> Path:
         """Write atomically, one row a line so that changes read well."""
@@ -63,7 +75,7 @@ class Results:
         """
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise LabkitError(
                 f"The results {path} are damaged ({error}): restore or remove the file."
             ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,16 @@ class Trainer:
         step_module = _Step(self.method, stage.losses or self.method.losses)
         if self.world > 1 and self.device.type == "cuda":
             step_module = nn.SyncBatchNorm.convert_sync_batchnorm(step_module)
-        if self.accelerator.scaler is None:  # else its wrapper only looks for other optimisers at every step
-            return self.accelerator.prepare(step_module), optimizer
-        return self.accelerator.prepare(step_module, optimizer)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # torch renames broadcast_buffers, accelerate not yet
+            step_module = self.accelerator.prepare(step_module)
+        if (
+            self.accelerator.scaler is None
+        ):  # accelerate's wrapper would look for LOMO on the disk at every step
+            return step_module, optimizer
+        return step_module, self.accelerator.prepare(optimizer)
 
     def _epoch(self, stage: Stage, interrupt: threading.Event) -> None:
         self._modes(stage)
@@ -250,7 +258,7 @@ class Trainer:
 
     def _interrupted(self) -> None:
         """Save, unless a step was cut in two or other processes are in theirs: then the last epoch stands."""
-        if self.store.folder is None:
+        if not self.store.writes:
             return
         if self.whole and self.world == 1:
             self.records.look(self.at, self.per_epoch)

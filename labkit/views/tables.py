@@ -47,8 +47,8 @@ class Table:
     def markdown(self) -> str:
         """The table in Markdown, for the README."""
         rule = ["---"] + ["---:"] * (len(self.columns) - 1)
-        lines = [self.columns, rule, *self._cells]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        head, *rows = ([cell.replace("|", r"\|") for cell in row] for row in (self.columns, *self._cells))
+        return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *rows))
 
     def _repr_html_(self) -> str:
         def row(cells: Sequence[str], tag: str) -> str:
