@@ -47,7 +47,7 @@ PLOTS: dict[str, Callable[[], Figure]] = {
     "seeds": lambda: views.plot_seeds({"a": [0.9, 0.91], "b": [0.8, 0.82]}, {"teacher": 0.95}),
     "confusion": lambda: views.plot_confusion({"a": evaluation(0), "b": evaluation(1)}),
     "whole confusion": lambda: views.plot_confusion({"a": evaluation(0)}, hide_diagonal=False),
-    "grey images": lambda: views.plot_images(torch.linspace(0, 1, 320).view(5, 1, 8, 8), ["title"] * 5, columns=3),
+    "grey images": lambda: views.plot_images(torch.eye(8).expand(5, 1, 8, 8), ["a"] * 5, columns=3),
     "colour images": lambda: views.plot_images(torch.arange(384).view(2, 3, 8, 8).byte()),
 }  # fmt: skip
 
