@@ -23,7 +23,7 @@ RANK |= {
     "losses": 1,
     "data": 1,
 }
-RANK |= {"errors": 0, "paths": 0, "rng": 0, "profiles": 0, "": 0}
+RANK |= {"errors": 0, "paths": 0, "manifest": 0, "rng": 0, "profiles": 0, "": 0}
 
 
 def part_of(path: Path) -> str:
