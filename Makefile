@@ -9,7 +9,7 @@ OUT     ?= runs/demo
 LAB     ?= 0
 
 # The tests share the cores between workers, so each worker computes with one thread.
-TEST_ENV := OMP_NUM_THREADS=1 LABKIT_PROFILE=cpu
+TEST_ENV := OMP_NUM_THREADS=1 LABKIT_PROFILE=cpu LABKIT_QUIET=1 LABKIT_PROGRESS=$(CURDIR)/$(VENV)/progress.json
 
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test quick lint build nbval clean

@@ -19,7 +19,7 @@ def test_preset_holds_the_best_of_six(method: str):
     runs = {"experiment": "tuning", "method": method}
     means = [RESULTS.interval("val", **runs, **option).mean for option in configurations]
     (our_mean,) = (m for m, option in zip(means, configurations, strict=True) if ours | option == ours)
-    assert our_mean == pytest.approx(max(means))  # a tie is broken by hand
+    assert our_mean == pytest.approx(max(means), abs=1e-4)  # less than one image; a tie is broken by hand
 
 
 def test_budget_is_where_validation_gains_most():
