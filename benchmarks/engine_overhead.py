@@ -1,16 +1,18 @@
 """What `fit` costs a step over a bare hand-written loop: same network, batches, optimiser and losses.
 
-Both loops note the time after every step; a step's time is what lies between two notes. Rounds of the two
-alternate on the same machine in the same run, and medians over steps, then over rounds, keep other processes'
-bursts out; `--clock cpu` counts processor time instead, for a machine too busy for that. Validation and checkpoints are off in both, and what `fit` does once (accelerate, seeds, the kept
-weights) is not in a step: it is printed by itself.
+Both loops note the time after every step; from the first to the last note, all is shared out over the steps,
+the ends of epochs too. Short rounds of the two alternate in the same run, and medians over rounds keep other
+processes' bursts out; `--clock cpu` counts processor time, for a machine too busy for that. Validation and
+checkpoints are off in both, and what `fit` does once (accelerate, seeds, the kept weights) is not in a step:
+it is printed by itself.
 
-    OMP_NUM_THREADS=2 python benchmarks/engine_overhead.py [--rounds 7] [--clock wall|cpu]
+    OMP_NUM_THREADS=2 python benchmarks/engine_overhead.py [--rounds 11] [--clock wall|cpu]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -29,8 +31,8 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Clock = Callable[[], float]
 Times = tuple[list[float], float]
 CASES = {
-    "teacher of lab 01, batch 64": ({"name": "digit_teacher"}, 64, 40),
-    "tiny CNN, batch 16": ({"name": "digit_cnn", "widths": (2, 4), "hidden": 8}, 16, 400),
+    "teacher of lab 01, batch 64": ({"name": "digit_teacher"}, 64, 32),
+    "tiny CNN, batch 16": ({"name": "digit_cnn", "widths": (2, 4), "hidden": 8}, 16, 300),
 }
 
 
@@ -81,8 +83,9 @@ def with_fit(config: dict, module: data.DataModule, batch_size: int, steps: int,
     return method.times, method.times[0] - began + ended - method.times[-1]
 
 
-def median_step(times: list[float]) -> float:
-    return statistics.median(b - a for a, b in zip(times, times[1:], strict=False))
+def step(times: list[float]) -> float:
+    """Seconds a step."""
+    return (times[-1] - times[0]) / (len(times) - 1)
 
 
 def measure(
@@ -95,21 +98,20 @@ def measure(
     for round_ in range(rounds + 1):
         loops = (bare, with_fit) if round_ % 2 else (with_fit, bare)
         result = {loop: loop(config, module, batch_size, steps, clock) for loop in loops}
-        own, ours = median_step(result[bare][0]), median_step(result[with_fit][0])
+        own, ours = step(result[bare][0]), step(result[with_fit][0])
         found.append((own, ours - own, result[with_fit][1] - result[bare][1]))
     return tuple(statistics.median(column) for column in zip(*found[1:], strict=True))  # the first warms up
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
     rounds = options.rounds
     threads = torch.get_num_threads()
-    print(
-        f"{machine()}; {threads} thread{'s' * (threads > 1)}; {options.clock} time, medians of {rounds} rounds"
-    )
+    print(f"{machine()}; {threads} thread{'s' * (threads > 1)}")
+    print(f"Medians of {rounds} rounds, {options.clock} time; the system's load is {os.getloadavg()[0]:.1f}.")
     print(f"Targets: at most {SHARE:.0%} where the bare step takes {1000 * SLOW:.0f} ms or more,", end=" ")
     print(f"else at most {1000 * EXTRA:.1f} ms a step.")
     print(f"{'':28}{'bare ms':>9}{'fit adds ms':>13}{'per cent':>10}{'once ms':>9}   target")
