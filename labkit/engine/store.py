@@ -75,7 +75,8 @@ class Store:
             if self.accelerator.scaler is not None:
                 meta["scaler"] = self.accelerator.scaler.state_dict()
             checkpoint.save(self.folder / "last.safetensors", state | slots | rng, meta)
-            at.history.save(self.folder / "history.csv")
+            if at.history:
+                at.history.save(self.folder / "history.csv")
         if self.folder is not None:
             self.accelerator.wait_for_everyone()
 

@@ -106,6 +106,8 @@ class Trainer:
         if saved:
             self.store.restore(*saved, self.optimizer)
             self.kept = self.store.read_best() if self.at.best >= 0 else None
+        elif self.at.stage == 0:  # whatever cuts the first epoch short, there is a run to go on with
+            self.store.save(self.method, self.optimizer, self.at)
         self.per_epoch = self.at.step + len(self._batches(stage))
         in_steps = self.steps is not None and stage.epochs is None
         self.total = self.steps if in_steps else self.per_epoch * (stage.epochs or self.epochs)

@@ -42,8 +42,7 @@ def whole(tmp_path_factory) -> Run:
 def test_interrupted_inside_a_step(whole: Run, call: int, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(Noisy(classifier(), (call, KeyboardInterrupt())), toy(), out=tmp_path, **SETTINGS)
-    assert (tmp_path / "last.safetensors").exists() == (call > 5), "half a step is never saved"
-    again = Noisy(classifier(9 if call > 5 else 0))  # in the first epoch there is nothing yet to go on from
+    again = Noisy(classifier(9))  # half a step is never saved: the last epoch's end, or the start, is
     torch.rand(5)
     assert_same(fit(again, toy(), out=tmp_path, resume=True, **SETTINGS), whole)
     assert again.calls == 15 - 5 * ((call - 1) // 5)
