@@ -171,7 +171,7 @@ class Trainer:
             self.at.step += 1
             self.whole = True
             self.bar.update()
-            if interrupt.is_set():  # before the next batch: Ctrl-C has ended the workers that would make it
+            if interrupt.is_set():  # before the next batch: its workers may have ended, too
                 raise KeyboardInterrupt
 
     def _step(self, batch: Batch, progress: float) -> None:
