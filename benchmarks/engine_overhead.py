@@ -6,7 +6,7 @@ processes' bursts out; `--clock cpu` counts processor time, for a machine too bu
 checkpoints are off in both, and what `fit` does once (accelerate, seeds, the kept weights) is not in a step:
 it is printed by itself.
 
-    OMP_NUM_THREADS=2 python benchmarks/engine_overhead.py [--rounds 11] [--clock wall|cpu]
+    OMP_NUM_THREADS=1 python benchmarks/engine_overhead.py [--rounds 11] [--clock wall|cpu]
 """
 
 from __future__ import annotations

@@ -35,3 +35,9 @@ def test_misspelt_profile_names_the_nearest():
 def test_a_lab_without_a_preset_says_so():
     with pytest.raises(LabkitError, match=r"There is no preset lab97\.yaml"):
         profile().lab(97)
+
+
+def test_a_lab_without_settings_for_the_profile_names_those_it_has():
+    with pytest.raises(LabkitError, match=r"Lab 01 has no 'paper' settings .* LABKIT_PROFILE=cpu or gpu\."):
+        profile("paper").lab(1)
+    assert profile("cpu").lab("01").data == profile("cpu").lab(1).data == "digits"

@@ -144,16 +144,12 @@ class Trainer:
         step_module = _Step(self.method, stage.losses or self.method.losses)
         if self.world > 1 and self.device.type == "cuda":
             step_module = nn.SyncBatchNorm.convert_sync_batchnorm(step_module)
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # torch renames broadcast_buffers, accelerate not yet
+        with warnings.catch_warnings():  # torch renames broadcast_buffers, accelerate doesn't yet
+            warnings.simplefilter("ignore", FutureWarning)
             step_module = self.accelerator.prepare(step_module)
-        if (
-            self.accelerator.scaler is None
-        ):  # accelerate's wrapper would look for LOMO on the disk at every step
-            return step_module, optimizer
-        return step_module, self.accelerator.prepare(optimizer)
+        # accelerate's wrapper only serves fp16, and looks for another library on the disk at every step.
+        scaled = self.accelerator.scaler is not None
+        return step_module, self.accelerator.prepare(optimizer) if scaled else optimizer
 
     def _epoch(self, stage: Stage, interrupt: threading.Event) -> None:
         self._modes(stage)
