@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labkit import data, engine, methods
+from labkit import LabkitError, data, engine, methods
 from labkit.data import Augment, Batch, DataModule, ImageSet
 from labkit.models import Classifier, Output, build
 
@@ -118,6 +119,28 @@ class TwoStages(methods.Method):
             engine.Stage("features", features, epochs=2, views="original", losses=self.reconstruct),
             engine.Stage("head", self.student.head),
         ]
+
+
+def scratch(student: nn.Module | None = None) -> methods.Method:
+    return methods.create("scratch", student=student or classifier())
+
+
+def train(method: nn.Module | None = None, module: DataModule | None = None, **kw) -> engine.Run:
+    """Two epochs of five steps unless told otherwise."""
+    settings = {"epochs": 2, "batch_size": 8, "device": "cpu", **kw}
+    return engine.fit(method or scratch(), module or toy(), **settings)
+
+
+def sentence(call: Callable[[], object], kind: type[Exception] = LabkitError) -> str:
+    """The message of the error that `call` raises: one line that ends as a sentence."""
+    import pytest
+
+    with pytest.raises(kind) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text, text
+    assert text.endswith("."), text
+    return text
 
 
 def digest(module: nn.Module | dict[str, Tensor]) -> str:
