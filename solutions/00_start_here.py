@@ -127,7 +127,8 @@ my_guess = 0.5  # a number from 0 to 1
 #    the box says **Not right yet**, and the hint is meant for exactly this mistake. Read it.
 # 3. Mend the line as the hint says, and run both cells until the box says **Passed**.
 #
-# A failed check costs nothing. It only counts attempts: with each one another general hint opens, and with the fifth a solution. The third cell is a safety net: `answer` hands on your function once it passes, and
+# A failed check costs nothing. It only counts attempts: with each one another general hint opens, and with the
+# fifth a solution. The third cell is a safety net: `answer` hands on your function once it passes, and
 # the reference until then, so that you can always go on and come back later.
 
 
@@ -328,7 +329,7 @@ check("00-frozen-teacher", ask_teacher)
 #
 # **What you should have seen.** The machine is ready; a check told one mistake from another; what is hard for
 # the student is mostly easy for the teacher; the ten bars were uneven before your repair and level after it.
-# In training mode Dropout plays dice, and BatchNorm subtracts what the images of a batch have in common, so
+# In training mode Dropout drops units at random, and BatchNorm subtracts what the images of a batch have in common, so
 # that little is left of a digit among seven of its own kind. The defect was real: the CIFAR-100 training
 # script of ReviewKD freezes the teacher's parameters and never calls `eval()`.
 #

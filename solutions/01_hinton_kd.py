@@ -12,8 +12,6 @@
 # a device that can't hold the large one, has only a handful of labels. First, what that costs.
 
 # %% tags=["setup"]
-from itertools import count, islice
-
 import torch
 import torch.nn.functional as F
 from IPython.display import display
@@ -22,9 +20,9 @@ from torch import Tensor, nn
 import labkit
 from labkit import answer, check, data, engine, methods, models, views
 from labkit.bench import interval, paired, read_results
-from labkit.data import batches
+from labkit.data import batches, stream
 from labkit.rng import seed_everything
-from labkit.views import Table, figure, show
+from labkit.views import Table, show
 
 p = labkit.profile().lab(1)
 results = read_results("lab01")
@@ -44,7 +42,7 @@ print(Table(["on 8x8 digits", "test accuracy, %"], gap, note=f"Mean ± 95 % inte
 #
 # **You will be able to**
 # - *soften* a distribution with a temperature and say what both extremes do;
-# - *derive* the distillation loss and its factor $T^2$, and *implement* it without the usual mistakes;
+# - *explain* the distillation loss and its factor $T^2$, and *implement* it without the usual mistakes;
 # - *train* a student with it, in a loop you wrote;
 # - *judge* the gain against honest controls, with intervals over seeds;
 # - *find* a defect that a public distillation library really had.
@@ -53,19 +51,17 @@ print(Table(["on 8x8 digits", "test accuracy, %"], gap, note=f"Mean ± 95 % inte
 # minutes; the computing takes about a minute on a laptop's CPU and a few on a GPU with the `gpu` profile
 # (MNIST). The runs over many seeds were computed for you; each table names the command that repeats them.
 #
-# ## Predict
-# Before anything runs: by how many points of test accuracy will the teacher's probabilities lift the small
-# network, given the same images and the same number of steps? Write your guess down; we come back to it.
+# ## 1 · Data, a teacher, few labels
+# Real handwritten digits. The teacher learns from all training images; the student gets a few labelled images
+# of each class (`few`), the same validation images for choices, and the same test images at the end. (With the
+# `gpu` profile the student sees all of MNIST's labels, while the tables remain those of the 8x8 digits: expect
+# almost no gap.)
+#
+# **Predict.** Before you train anything: by how many points of test accuracy will the teacher's probabilities lift
+# the small network, given the same images and the same number of steps? Write your guess down; we come back to it.
 
 # %%
 my_guess = 1.0  # points of test accuracy: put your own number here
-
-# %% [markdown]
-# ## 1 · Data, a teacher, few labels
-# Real handwritten digits. The teacher learns from all training images; the student gets a few labelled images
-# of each class (`few`), the same validation images for choices, and the same test images at the end.
-
-# %%
 full = data.load(p.data, seed=0)
 few = data.load(p.data, seed=0, per_class=p.per_class)
 print("teacher:", full.describe())
@@ -89,12 +85,12 @@ assert teacher_test.accuracy > 0.95, "a weak teacher has nothing to teach: see t
 # %% [markdown]
 # ## 2 · Soft targets
 # **Why.** A trained classifier is nearly certain, so its probabilities look almost like the label itself: the
-# interesting part, which wrong classes are *less* wrong, hides in the third decimal. A temperature brings it
+# interesting part, which wrong classes are *less* wrong, hides in the far decimals. A temperature brings it
 # out.
 #
 # **Formula.** For the logits $z$, shape $(B, N)$, of $B$ images and $N$ classes, and a temperature $T > 0$:
 #
-# $$ q_{i} = \frac{\exp(z_i / T)}{\sum_{j=1}^{N} \exp(z_j / T)} \tag{1} $$
+# $$ q_{bi} = \frac{\exp(z_{bi} / T)}{\sum_{j=1}^{N} \exp(z_{bj} / T)} \tag{1} $$
 #
 # $q$ has the shape of $z$ and each row sums to one. $T = 1$ is the ordinary softmax.
 #
@@ -134,12 +130,10 @@ logits, label = teacher_test.logits[doubtful], int(teacher_test.labels[doubtful]
 
 bars = {"label (one-hot)": F.one_hot(torch.tensor(label), full.num_classes).tolist()}
 bars |= {f"T = {t}": softened_softmax(logits[None], float(t))[0].tolist() for t in (1, 3, 10)}
+digit = views.plot_images(full.test.images[doubtful][None], [f"a {full.classes[label]}"], columns=1)
+show(digit, f"A grey image of a handwritten {full.classes[label]}")
 show(
-    views.plot_images(full.test.images[doubtful][None], [f"a {full.classes[label]}"], columns=1),
-    "The digit itself",
-)
-show(
-    views.plot_bars(bars, full.classes), "Four bar charts over ten classes: one-hot, then flatter as T grows"
+    views.plot_bars(bars, full.classes), "Four bar charts over the classes: one-hot, then flatter as T grows"
 )
 display(views.temperature_slider(softened_softmax, logits, full.classes))
 
@@ -156,11 +150,12 @@ display(views.temperature_slider(softened_softmax, logits, full.classes))
 # $$ L_{\mathrm{KD}} = T^2 \cdot \frac{1}{B} \sum_{b=1}^{B} \sum_{i=1}^{N} q^{t}_{bi}
 #   \left( \ln q^{t}_{bi} - \ln q^{s}_{bi} \right) \tag{2} $$
 #
-# Sum over the classes, mean over the images. The teacher is a constant here: it gets no gradient.
+# Sum over the classes, mean over the images. The teacher is a constant: use `teacher_logits.detach()`. Take
+# logarithms with `F.log_softmax(z / T, dim=1)`; the logarithm of a softmax breaks down where it underflows.
 #
 # **By hand.** One image of two classes at $T = 2$, softened teacher $(0.7, 0.3)$, softened student
-# $(0.5, 0.5)$: $0.7 \ln\frac{0.7}{0.5} + 0.3 \ln\frac{0.3}{0.5} = 0.236 - 0.153 = 0.082$, and with $T^2 = 4$ the
-# loss is $0.329$. The other way round, $\mathrm{KL}(s \Vert t)$ is $0.087$: not the same.
+# $(0.5, 0.5)$: $0.7 \ln\frac{0.7}{0.5} + 0.3 \ln\frac{0.3}{0.5} = 0.2355 - 0.1532 = 0.0823$, and with $T^2 = 4$
+# the loss is $0.329$. The other way round, $\mathrm{KL}(s \Vert t)$ is $0.087$: not the same.
 #
 # **Why $T^2$?** The derivative of the sum in (2) with respect to $z^s_{bi}$ is $\frac{1}{T} (q^s_{bi} - q^t_{bi})$,
 # and for a large $T$ the difference of two nearly flat distributions is itself about
@@ -172,7 +167,8 @@ display(views.temperature_slider(softened_softmax, logits, full.classes))
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Distillation loss, formula (2).
 
-    student_logits, teacher_logits: (B, N); temperature > 0. Returns a scalar.
+    student_logits, teacher_logits: (B, N); temperature > 0. teacher_logits is a constant: detach it.
+    Returns a scalar.
     F.kl_div(input, target, reduction="batchmean", log_target=True) takes log-probabilities.
     """
     # BEGIN SOLUTION
@@ -203,17 +199,11 @@ def gradient_size(temperature):
     return z.grad.norm().item()
 
 
-sizes = [gradient_size(t) for t in temperatures]
-fig, axis = figure()
-axis.loglog(temperatures, sizes, marker="o", label="with T²")
-axis.loglog(
-    temperatures, [g / t**2 for g, t in zip(sizes, temperatures, strict=True)], marker="s", label="without"
-)
-axis.set(xlabel="temperature T", ylabel="gradient norm", title="T² keeps the gradient's size")
-axis.legend()
-show(
-    fig, "Two curves against T on logarithmic axes: with T squared nearly level, without it falling like 1/T²"
-)
+sizes = {"with T²": [gradient_size(t) for t in temperatures]}
+sizes["without"] = [g / t**2 for g, t in zip(sizes["with T²"], temperatures, strict=True)]
+fig = views.plot_lines(temperatures, sizes, xlabel="temperature T", ylabel="gradient norm")
+fig.axes[0].set_title("T² keeps the gradient's size")
+show(fig, "Two curves against T, logarithmic: with T squared nearly level, without it falling like 1/T²")
 
 # %% [markdown]
 # **See:** with $T^2$ the curve levels off, so you can change $T$ without changing the weight of the term.
@@ -261,22 +251,20 @@ for name, weight in {"labels only (w = 1)": 1.0, f"teacher only (w = 0, T = {p.t
     z = torch.zeros(1, full.num_classes, requires_grad=True)
     kd_objective(z, logits[None], torch.tensor([label]), p.temperature, weight).backward()
     pull[name] = (-z.grad[0]).tolist()
-show(
-    views.plot_bars(pull, full.classes, ylabel="push on the logit"),
-    "Bars of the push on each class's logit, two panels",
-)
+fig = views.plot_bars(pull, full.classes, ylabel="push on the logit")
+show(fig, "Left: one bar up, all others equally down. Right: bars of many heights, several of them up")
 
 # %% [markdown]
-# **See:** the label pushes every wrong class down alike. The teacher pushes down least the class that the image
-# resembles: one image teaches something about several classes.
+# **See:** the label pushes one class up and all others down alike. The teacher also pushes up the classes that the
+# image resembles: one image teaches something about several classes.
 #
 # ## 5 · One step of training
-# **Why.** Around the loss there are five ways to go wrong that no error message tells you about: each network
+# **Why.** Around the loss there are four ways to go wrong that no error message tells you about: each network
 # must be in its own mode, the teacher must stay frozen, the gradients must be fresh.
 #
 # **Rules.** The student is in *train* mode at every step, even if somebody evaluated it a moment ago. The teacher
-# is in *eval* mode (no dropout, BatchNorm statistics at rest) and is asked without recording a graph. Then the
-# usual three lines.
+# is in *eval* mode (no dropout, BatchNorm statistics at rest) and is asked without recording a graph; `.detach()`
+# afterwards is too late, the graph was built. Then the usual three lines.
 #
 # A network of labkit returns an `Output`; its `.logits` are $(B, N)$.
 
@@ -323,20 +311,16 @@ def train_by_hand(hard_weight):
     student = models.build(num_classes=few.num_classes, **p.student).to(device)
     optimizer = torch.optim.Adam(student.parameters(), lr=p.training["lr"])
     size = p.training["batch_size"]
-    epochs = (
-        batches(few.train, size, epoch=e, shuffle=True, augment=few.augment, device=device) for e in count()
-    )
-    stream = (batch for epoch in epochs for batch in epoch)
+    images = stream(few.train, size, p.live_steps, augment=few.augment, device=device)
     return student, [
-        train_step(student, teacher, optimizer, b.image, b.label, p.temperature, hard_weight)
-        for b in islice(stream, p.live_steps)
+        train_step(student, teacher, optimizer, b.image, b.label, p.temperature, hard_weight) for b in images
     ]
 
 
 alone, losses_alone = train_by_hand(1.0)
 distilled, losses_distilled = train_by_hand(p.hard_weight)
 fig = views.plot_losses({"alone": losses_alone, "distilled": losses_distilled}, window=50)
-fig.axes[0].set_title("Training loss and its centred mean over 50 steps")
+fig.axes[0].set_title("Both losses fall; the thick line is the centred mean over 50 steps")
 show(fig, "Two falling loss curves with their moving averages")
 
 # %% [markdown]
@@ -403,17 +387,18 @@ words = {
     "label_smoothing": "student, label smoothing", "scratch": "student, alone",
 }  # fmt: skip
 accuracies = {name: results.values(**main, method=m) for m, name in words.items()}
-rows = [[name, interval(values)] for name, values in accuracies.items()]
-note = f"Mean ± 95 % interval over {n} seeds: {results.command}"
-print(Table(["digits", "test accuracy, %"], rows, note=note))
-for control in ("student, alone", "student, label smoothing"):
-    gain = paired(accuracies["student, distilled"], accuracies[control])
-    print(f"distilled minus {control}: {gain} points, paired by seed")
+best, smooth, plain = (accuracies[words[m]] for m in ("hinton", "label_smoothing", "scratch"))
+gain = {words["label_smoothing"]: paired(best, smooth), words["scratch"]: paired(best, plain)}
+rows = [[name, interval(values), gain.get(name, "")] for name, values in accuracies.items()]
+note = f"Mean ± 95 % interval over {n} seeds; differences paired by seed: {results.command}"
+print(Table(["digits", "test accuracy, %", "distilled minus it"], rows, note=note))
+print(f"label smoothing minus alone: {paired(smooth, plain)} points, paired by seed")
 
+# %%
 students = {name: values for name, values in accuracies.items() if "student" in name}
 level = {"teacher": results.interval(**main, method="teacher").mean}
 fig = views.plot_seeds(students, level)
-fig.suptitle(f"Test accuracy of each of {n} seeds (bar: mean)", x=0.02, ha="left", fontsize=11)
+fig.axes[0].set_title("Distilled students beat both controls; a point is a seed, a bar the mean", pad=18)
 show(fig, "Points of test accuracy by seed: distilled students lie between the others and the teacher's line")
 
 # %% [markdown]
@@ -437,6 +422,7 @@ for name, test in tests.items():
     print(f"{name:>9}: {test}")
 assert tests["distilled"].accuracy > tests["alone"].accuracy - 0.02, "distillation should not hurt here"
 
+# %%
 fig = views.plot_confusion(tests)
 show(fig, "Two confusion matrices without their diagonals: fewer mistakes after distillation")
 
@@ -465,62 +451,57 @@ display(Table(columns, rows, note=note))
 # The weight of the labels from 0 (the teacher alone; no label is ever used) to 1 (no teacher).
 
 # %% tags=["nbval-check-output"]
-sweep = {"experiment": "hard_weight", "method": "hinton"}
-weights = sorted({row["hard_weight"] for row in results.select(**sweep)})
-by_weight = [results.interval(**sweep, hard_weight=w) for w in weights]
-names = {0.0: "soft only", 0.5: "both", 1.0: "hard only"}
-rows = [[f"w = {w:g} {names.get(w, '')}".strip(), value] for w, value in zip(weights, by_weight, strict=True)]
-print(Table(["weight of the labels", "test accuracy, %"], rows, note=results.command))
+by_weight = results.sweep("hard_weight")
+ends = {0.0: "soft only", 0.5: "both", 1.0: "hard only"}
+names = [f"w = {w:g} {ends.get(w, '')}".strip() for w in by_weight.values]
+print(by_weight.table("weight of the labels", names, note=results.command))
 
-lines = {
-    "teacher": results.interval(**main, method="teacher"),
-    "alone": results.interval(**main, method="scratch"),
-    "smoothing": results.interval(**main, method="label_smoothing"),
-}
-means, halves = zip(*by_weight, strict=True)
-fig = views.plot_sweep(weights, means, halves, xlabel="weight of the labels w", lines=lines)
+methods_of = {"teacher": "teacher", "alone": "scratch", "smoothing": "label_smoothing"}
+lines = {name: results.interval(**main, method=m) for name, m in methods_of.items()}
+fig = views.plot_sweep(
+    by_weight.values, *zip(*by_weight.intervals, strict=True), xlabel="weight w", lines=lines
+)
 fig.axes[0].set_title("Any share of teacher helps; the labels add little to it")
-show(fig, "Test accuracy against the weight of the labels: level from 0 to 0.9, falling to the baseline at 1")
+show(fig, "Test accuracy against the labels' weight: nearly level, lower at 0.9, lowest at 1")
 
 # %% [markdown]
-# **See:** compare the two ends, and read how wide the plateau between them is before you tune $w$ to a digit.
+# **See:** compare the two ends, and read how wide the plateau between them is before you tune $w$ to a digit. At
+# $w = 1$ stands the student alone, here without the weight decay that its own tuning chose.
 #
 # ## 9 · Break it: the temperature
 # Both ends of the range, with the teacher and the baselines as lines. All points have the same number of steps.
 
 # %% tags=["nbval-check-output"]
-sweep = {"experiment": "temperature", "method": "hinton"}
-temperatures = sorted({row["temperature"] for row in results.select(**sweep)})
-by_temperature = [results.interval(**sweep, temperature=t) for t in temperatures]
-rows = [[f"T = {t:g}", value] for t, value in zip(temperatures, by_temperature, strict=True)]
-print(Table(["temperature", "test accuracy, %"], rows, note=results.command))
+by_temperature = results.sweep("temperature")
+names = [f"T = {t:g}" for t in by_temperature.values]
+print(by_temperature.table("temperature", names, note=results.command))
 
-means, halves = zip(*by_temperature, strict=True)
-fig = views.plot_sweep(temperatures, means, halves, xlabel="temperature T", lines=lines, log=True)
-fig.axes[0].set_title("The temperature sweep against its baselines")
-show(fig, "Test accuracy against temperature on a logarithmic axis with three reference lines")
+points = zip(*by_temperature.intervals, strict=True)
+fig = views.plot_sweep(by_temperature.values, *points, xlabel="temperature T", lines=lines, log=True)
+fig.axes[0].set_title("A low temperature wastes the teacher")
+show(fig, "Test accuracy against temperature, logarithmic: rising from T = 1, then level, below the teacher")
 
 # %% [markdown]
-# **See:** at $T = 1$ the nearly one-hot teacher says little more than the labels do. Past that the curve is a
-# plateau: where the intervals of neighbouring temperatures overlap, their order is noise.
+# **See:** at $T = 1$ the nearly one-hot teacher says little more than the labels do. The seeds are shared, so compare
+# neighbours by the last column: where its interval contains zero, their order is noise.
 #
-# Now break it yourself: a temperature far outside the range. What does formula (1) say happens to the targets,
-# and why does the student survive it?
+# Now break it yourself, far outside the range on both sides. What does formula (1) say happens to the targets, and
+# which of the two ends does the student survive?
 
 # %%
-extreme = 500.0  # try 0.1 as well
-student = train("hinton", temperature=extreme, hard_weight=p.hard_weight)
-print(f"T = {extreme:g}: {engine.evaluate(student, few.test).accuracy:.1%}")
-print("targets:", softened_softmax(logits[None], extreme)[0].numpy().round(4))
+for extreme in (0.1, 500.0):
+    student = train("hinton", temperature=extreme, hard_weight=p.hard_weight)
+    print(f"T = {extreme:g}: {engine.evaluate(student, few.test).accuracy:.1%}")
+    print("  targets:", softened_softmax(logits[None], extreme)[0].numpy().round(4))
 
 # %% [markdown]
 # ## 10 · Find the bug
 # A public distillation library trained its students with a loop like the one below. It runs, the loss falls, and
-# the student is worse than it should be. `step(images, labels)` trains on one batch; `measure(student)` returns
-# the accuracy and, as many such functions do, leaves the student in eval mode. Mend it: one line has to move.
+# the student is worse than it should be. `step(images, labels)` trains on one batch; `measure(student)` evaluates as
+# usual and returns the accuracy. One line is in the wrong place: find it and mend the loop.
 
 
-# %% exercise="01-bug" look="what measure() leaves behind, and when"
+# %% exercise="01-bug" look="the state of the student at the start of each epoch"
 def distil(student, pairs, epochs, step, measure):
     """Train for some epochs over `pairs` of (images, labels); returns the accuracy after each epoch."""
     # BEGIN SOLUTION
@@ -546,25 +527,23 @@ def distil(student, pairs, epochs, step, measure):
 # %% check="01-bug"
 check("01-bug", distil)
 
-# %% [markdown]
-# ## 11 · Back to your guess
-
 # %%
+# Back to your guess.
 gain = paired(accuracies["student, distilled"], accuracies["student, alone"])
 print(f"you guessed {my_guess:.1f} points; over {n} seeds it is {gain}")
 
 # %% [markdown] question="01-q-smoothing" points=2
-# **Question 1.** Label smoothing softens the targets as well, without a teacher. Use the table of section 7 to say
-# what part of the gain could be explained by softness alone, and what could not. What would you expect if the
+# **Question 1.** Label smoothing softens the targets as well, without a teacher. Use section 7 to say what part of
+# the gain softness alone could explain, and what part it could not. What would you expect if the
 # *teacher* had been trained with label smoothing?
 
 # %% [markdown] rubric="01-q-smoothing"
-# **Model answer.** Softness alone is what label smoothing gives over *alone*; what distillation adds beyond that,
-# with an interval that excludes zero, must come from what the teacher knows: which classes an image resembles, and
+# **Model answer.** Softness alone is what label smoothing gives over *alone*: here no gain that one could tell from
+# noise. What distillation adds beyond it, with an interval that excludes zero, must come from what the teacher knows: which classes an image resembles, and
 # how sure one can be of it. A teacher trained with label smoothing pushes all wrong classes to one level, which
 # erases just this information, so it teaches worse even if it is more accurate (Müller et al. 2019).
 #
-# **Rubric.** 1 point: quotes both gains *with* their intervals and subtracts correctly. 1 point: similarity of
+# **Rubric.** 1 point: quotes smoothing minus alone, and distilled minus smoothing, *with* their intervals. 1 point: similarity of
 # classes is erased by smoothing in the teacher.
 
 # %% [markdown] question="01-q-when-not" points=2
@@ -604,7 +583,7 @@ print(f"you guessed {my_guess:.1f} points; over {n} seeds it is {gain}")
 # outside the counting noise (about $\sqrt{146} \approx 12$), one of 7 is not.
 #
 # ## Read on
-# - Hinton, Vinyals, Dean, *Distilling the knowledge in a neural network*, arXiv 1503.02531: the source; seven pages.
+# - Hinton, Vinyals, Dean, *Distilling the knowledge in a neural network*, arXiv 1503.02531: the source.
 # - Ba, Caruana, *Do deep nets really need to be deep?*, arXiv 1312.6184: regression of logits, your $T \to \infty$.
 # - Beyer et al., *Knowledge distillation: a good teacher is patient and consistent*, arXiv 2106.05237: same crop for
 #   both networks, and many more epochs than you think.

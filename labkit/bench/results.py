@@ -5,14 +5,35 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import LabkitError
 from ..paths import asset, write_atomic
 from .stats import Interval, interval, paired
+
+if TYPE_CHECKING:
+    from ..views import Table
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A swept parameter: its values, an interval at each, and the paired difference from each to the next."""
+
+    values: list[float]
+    intervals: list[Interval]
+    steps: list[Interval]
+
+    def table(self, label: str, names: Sequence[str], note: str = "") -> Table:
+        """Rows of name, accuracy, and the paired difference from the row above."""
+        from ..views import Table
+
+        rows = zip(names, self.intervals, ["", *self.steps], strict=True)
+        columns = [label, "test accuracy, %", "minus the row above, paired"]
+        return Table(columns, [list(row) for row in rows], note=note)
 
 
 @dataclass
@@ -58,6 +79,13 @@ class Results:
         if len(set(seeds)) < len(seeds):
             raise LabkitError(f"{dict(wanted)} names several runs of one seed: name more of their fields.")
         return dict(zip(seeds, self.values(measure, **wanted), strict=True))
+
+    def sweep(self, experiment: str) -> Sweep:
+        """Test accuracy over the parameter that an experiment is named after."""
+        points = sorted({row[experiment] for row in self.select(experiment=experiment)})
+        runs = [self.values(experiment=experiment, **{experiment: x}) for x in points]
+        steps = [paired(after, before) for before, after in pairwise(runs)]
+        return Sweep(points, [interval(values) for values in runs], steps)
 
     def save(self, path: Path) -> Path:
         """Write atomically, one row a line so that changes read well."""

@@ -1,4 +1,4 @@
-"""What we learn from: a registry of data sets, splits, batches and augmentation.
+"""What we learn from: a registry of data sets, splits, batches, stream and augmentation.
 
 >>> data = load("digits", per_class=10)
 >>> batch = next(iter(batches(data.train, 32, shuffle=True, augment=data.augment)))
@@ -8,7 +8,7 @@ torch.Size([32, 1, 8, 8])
 
 from . import cifar, digits, folder, mnist
 from .augment import PRESETS, Augment, Params
-from .loader import Batch, Batches, batches
+from .loader import Batch, Batches, batches, stream
 from .registry import Info, Official, available, get, info, load, register, remove
 from .sets import DataModule, FileSet, ImageSet
 
@@ -34,4 +34,5 @@ __all__ = [
     "mnist",
     "register",
     "remove",
+    "stream",
 ]

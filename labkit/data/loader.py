@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count, islice
 from typing import NamedTuple
 
 import torch
@@ -193,3 +194,9 @@ def batches(
     view = epoch if shuffle or augment != NOTHING else 0
     target = torch.device(device) if device is not None else split.device
     return Batches(split, order[start:], augment=augment, seed=seed, epoch=epoch, view=view, device=target)
+
+
+def stream(split: ImageSet | FileSet, batch_size: int, steps: int, **options: object) -> Iterator[Batch]:
+    """`steps` shuffled batches, epoch after epoch; `options` as for `batches`."""
+    epochs = (batches(split, batch_size, epoch=epoch, shuffle=True, **options) for epoch in count())
+    return islice(chain.from_iterable(epochs), steps)

@@ -1,7 +1,16 @@
 """Everything a person looks at: figures, tables and widgets. Imported lazily; matplotlib loads here."""
 
 from .figures import MARKERS, PALETTE, figure, show
-from .plots import plot_bars, plot_confusion, plot_images, plot_losses, plot_run, plot_seeds, plot_sweep
+from .plots import (
+    plot_bars,
+    plot_confusion,
+    plot_images,
+    plot_lines,
+    plot_losses,
+    plot_run,
+    plot_seeds,
+    plot_sweep,
+)
 from .tables import Table
 from .widgets import temperature_slider
 
@@ -13,6 +22,7 @@ __all__ = [
     "plot_bars",
     "plot_confusion",
     "plot_images",
+    "plot_lines",
     "plot_losses",
     "plot_run",
     "plot_seeds",

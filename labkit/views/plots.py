@@ -59,6 +59,19 @@ def moving_average(values: Sequence[float], window: int) -> tuple[np.ndarray, np
     return np.arange(len(mean)) + (window + 1) / 2, mean
 
 
+def plot_lines(x: Sequence[float], lines: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Figure:
+    """Several positive quantities over one positive parameter, on logarithmic axes, named at their ends."""
+    fig, axis = figure()
+    for colour, marker, values in zip(COLOURS, MARKERS, lines.values(), strict=False):
+        axis.loglog(x, values, color=colour, marker=marker)
+    for colour, (name, values) in zip(COLOURS, lines.items(), strict=False):
+        axis.annotate(
+            name, (x[-1], values[-1]), (8, 0), textcoords="offset points", color=colour, va="center"
+        )
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    return fig
+
+
 def plot_bars(
     groups: Mapping[str, Sequence[float]], labels: Sequence[str], ylabel: str = "probability"
 ) -> Figure:

@@ -124,9 +124,10 @@ ACCURACY = Check(
             " value.",
         ),
         Misconception(
-            "whole-number division",
+            "always 0",
             lambda z, y: int(_hits(z, y).sum()) // len(y),
-            "`//` cuts off all that follows the point, and any score below perfect becomes 0: use `/`.",
+            "Two slips give this: `//` cuts off all that follows the point (use `/`), and `argmax()` without"
+            " `dim` gives one position in the whole batch (use `dim=1`).",
         ),
         Misconception(
             "a percentage instead of a share",

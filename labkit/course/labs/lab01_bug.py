@@ -19,7 +19,7 @@ def _draw_bug(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _observe_bug(distil: Any, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    student = Toy()
+    student = Toy().eval()  # as whoever looked at it last has left it
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
 
     def step(x: Tensor, y: Tensor) -> None:

@@ -16,12 +16,15 @@ class Toy(nn.Module):
         self.norm, self.drop, self.head = nn.BatchNorm1d(12), nn.Dropout(0.2), nn.Linear(12, 4)
         self.modes: list[bool] = []
         self.grads: list[bool] = []
+        self.graphs: list[bool] = []
 
     def forward(self, x: Tensor) -> Output:
         self.modes.append(self.training)
         self.grads.append(torch.is_grad_enabled())
         z = self.norm(x.flatten(1))
-        return Output(self.head(self.drop(z)), z, (), z)
+        logits = self.head(self.drop(z))
+        self.graphs.append(logits.requires_grad)
+        return Output(logits, z, (), z)
 
 
 def state(model: nn.Module) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...losses import kd_objective
 from ..checks import Check, Misconception
 from .lab01_toys import Toy, state
 
@@ -27,10 +29,11 @@ def _observe_step(step: Any, images: Tensor, labels: Tensor) -> dict[str, Any]:
     return {
         "the student's modes (True: train)": student.modes[-1:],
         "the teacher's modes (True: train)": sorted(set(teacher.modes)),
-        "the teacher has gradients": any(p.grad is not None for p in teacher.parameters()),
+        "a graph through the teacher": any(teacher.graphs),
+        "a graph behind the returned loss": any(isinstance(x, Tensor) and x.requires_grad for x in losses),
+        "the losses": [x.item() if isinstance(x, Tensor) and x.numel() == 1 else x for x in losses],
         "the teacher's state": state(teacher),
         "the student's state": state(student),
-        "losses": losses,
     }
 
 
@@ -44,15 +47,24 @@ def train_step(
     hard_weight: float,
 ) -> float:
     """One step of distillation on a batch; returns the loss as a number."""
-    return _step(student, teacher, optimizer, images, labels, temperature, hard_weight)
+    student.train()
+    teacher.eval()
+    with torch.no_grad():
+        teacher_logits = teacher(images).logits
+    student_logits = student(images).logits
+    loss = kd_objective(student_logits, teacher_logits, labels, temperature, hard_weight)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 def _step(
     student: Any, teacher: Any, optimizer: Any, images: Tensor, labels: Tensor, temperature: float,
     hard_weight: float, *, zero: bool = True, update: bool = True, student_mode: bool | None = True,
-    teacher_mode: bool | None = False, no_grad: bool = True,
+    teacher_mode: bool | None = False, no_grad: bool = True, with_graph: bool = False,
 ) -> Any:  # fmt: skip
-    """The step with each of its parts switchable: one place for the right answer and the wrong ones."""
+    """The step with each of its parts switchable, for the wrong answers."""
     if student_mode is not None:
         student.train(student_mode)
     if teacher_mode is not None:
@@ -68,7 +80,7 @@ def _step(
     loss.backward()
     if update:
         optimizer.step()
-    return loss.item()
+    return loss if with_graph else loss.item()
 
 
 def _variant(**switches: Any) -> Any:
@@ -110,7 +122,27 @@ TRAIN_STEP = Check(
         Misconception(
             "a graph through the teacher",
             _variant(no_grad=False),
-            "The teacher's parameters receive gradients: wasted memory, and a risk. Use torch.no_grad().",
+            "Ask the teacher under torch.no_grad(). Detaching its logits afterwards is too late: the graph,"
+            " and"
+            " the memory for it, is there already.",
+        ),
+        Misconception(
+            "the loss returned with its graph",
+            _variant(with_graph=True),
+            "Return a number, loss.item(): whoever keeps this tensor keeps the whole graph of the step"
+            " alive.",
+        ),
+        Misconception(
+            "temperature and hard_weight swapped",
+            lambda *inputs: _step(*inputs[:5], inputs[6], inputs[5]),
+            "Look at the order of kd_objective's arguments: temperature, then hard_weight.",
+        ),
+        Misconception(
+            "a loss that doesn't depend on the student",
+            lambda student, *rest: student(rest[2]).logits.detach().sum().backward(),
+            "Either the student was asked under torch.no_grad() as well, or student and teacher are swapped"
+            " in"
+            " the call of kd_objective.",
         ),
         Misconception(
             "student and teacher modes swapped",
@@ -137,32 +169,41 @@ def _draw_evaluate(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _observe_evaluate(evaluate: Any, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    model = Toy().train()
+    """One model that comes in train mode and one in eval mode; the batches come one by one."""
+    model, other = Toy(), Toy().eval()
     with torch.no_grad():
         # Labels the model mostly gets right, batch by batch differently, so that every mistake shows.
         model.norm.running_mean.add_(0.4)
         right = model.eval()(images).logits.argmax(1)
-    model.train()
     labels = torch.where(torch.arange(11) < 6, right, labels)
+    model.train()
     model.modes.clear(), model.grads.clear()
-    batches = list(zip(images.split(4), labels.split(4), strict=True))
+    accuracies = [evaluate(net, zip(images.split(4), labels.split(4), strict=True)) for net in (model, other)]
     return {
-        "the accuracy": evaluate(model, batches),
         "the modes during evaluation (True: train)": sorted(set(model.modes)),
         "gradients are recorded": any(model.grads),
-        "the model is in train mode afterwards": model.training,
+        "the modes afterwards of a model in train and one in eval mode": [model.training, other.training],
+        "the accuracies": accuracies,
         "the model's state": state(model),
     }
 
 
-def evaluate(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> float:
+def evaluate(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
     """Share of images classified correctly, in [0, 1]; leaves the model in the mode it came in."""
-    return _evaluate(model, batches)
+    was_training = model.training
+    model.eval()
+    hits = images_seen = 0
+    with torch.no_grad():
+        for images, labels in pairs:
+            hits += (model(images).logits.argmax(1) == labels).sum().item()
+            images_seen += len(labels)
+    model.train(was_training)
+    return hits / images_seen
 
 
 def _evaluate(
     model: Any, batches: Any, *, eval_mode: bool = True, no_grad: bool = True, restore: bool = True,
-    of_batches: bool = False, scale: float = 1.0, count: bool = False,
+    always_train: bool = False, of_batches: bool = False, scale: float = 1.0, count: bool = False,
 ) -> float:  # fmt: skip
     training = model.training
     if eval_mode:
@@ -174,7 +215,7 @@ def _evaluate(
             hits, n = hits + right, n + len(labels)
             shares.append(right / len(labels))
     if restore:
-        model.train(training)
+        model.train(training or always_train)
     if count:
         return hits
     return scale * (sum(shares) / len(shares) if of_batches else hits / n)
@@ -209,6 +250,16 @@ EVALUATE = Check(
             _evaluation(restore=False),
             "Whoever trains on after this evaluates a network without dropout and with frozen BatchNorm:"
             " remember model.training and put it back.",
+        ),
+        Misconception(
+            "model always put into train mode",
+            _evaluation(always_train=True),
+            "A model that came in eval mode leaves in train mode: remember model.training and put that back.",
+        ),
+        Misconception(
+            "the number of batches asked for",
+            lambda model, pairs: len(pairs),
+            "`pairs` may be a generator, which has no length: add up len(labels) as the batches come.",
         ),
         Misconception(
             "gradients recorded",
