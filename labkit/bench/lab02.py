@@ -142,6 +142,8 @@ def measure(setting: Profile, seed: int) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Measure the rounds that are missing and save after each."""
+    import torchvision
+
     from ..paths import shipped
 
     setting = profile()
@@ -149,7 +151,7 @@ def main() -> None:
     path = shipped("data") / "results" / "lab02.json"
     results = Results.load(path) if path.is_file() else Results("")
     results.command = "python -m labkit.bench.lab02"
-    results.machine = machine()
+    results.machine = f"{machine()}, torchvision {torchvision.__version__.split('+')[0]}"
     done = {row["seed"] for row in results.rows}
     for seed in range(rounds):
         if seed not in done:
