@@ -57,6 +57,7 @@ display(Table(["looked at", "in order?", "how to mend it"], rows, note=verdict))
 
 profile = labkit.profile()
 settings = profile.lab(0)
+torch.set_num_threads(settings.threads)
 print(f"Profile '{profile.name}': this lab works on the data set '{profile.digits}'.")
 
 # %% [markdown]

@@ -25,6 +25,7 @@ from labkit.rng import seed_everything
 from labkit.views import Table, show
 
 p = labkit.profile().lab(1)
+torch.set_num_threads(p.threads)
 results = read_results("lab01")
 
 # %% tags=["nbval-check-output"]

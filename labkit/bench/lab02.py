@@ -1,6 +1,6 @@
 """Lab 02's measurements: what the notebook calls, and the rounds behind its committed table.
 
-`python -m labkit.bench.lab02` measures every network in every round, one after the other and in one process.
+`labkit bench --lab 02` measures every network in every round, one after the other and in one process.
 A measurement during which other programs took the processor is repeated.
 """
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -140,25 +141,19 @@ def measure(setting: Profile, seed: int) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def main() -> None:
-    """Measure the rounds that are missing and save after each."""
+def run_alone(rounds: int | None, path: Path) -> Results:
+    """Measure the rounds that are missing, one process and one network at a time, and save after each."""
     import torchvision
 
-    from ..paths import shipped
-
     setting = profile()
-    rounds = setting.lab(2).rounds
-    path = shipped("data") / "results" / "lab02.json"
+    rounds = rounds or setting.lab(2).rounds
     results = Results.load(path) if path.is_file() else Results("")
-    results.command = "python -m labkit.bench.lab02"
+    results.command = f"labkit bench --lab 02 --seeds {rounds}"
     results.machine = f"{machine()}, torchvision {torchvision.__version__.split('+')[0]}"
     done = {row["seed"] for row in results.rows}
     for seed in range(rounds):
         if seed not in done:
             results.rows += measure(setting, seed)
-            results.save(path)
             print(f"round {seed + 1} of {rounds} measured", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        results.save(path)
+    return results

@@ -85,7 +85,7 @@ class Batches:
         runs = self._runs()
         source = self._images(runs)
         for run in runs:
-            with _one_thread():
+            with one_thread():
                 images = next(source)
                 position = torch.cat(run).to(device)
                 index = ids[position]
@@ -122,7 +122,7 @@ class Batches:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Moving pixels is bound by memory: on a busy machine, threads lose far more than they gain."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
