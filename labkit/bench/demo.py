@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import LabkitError, unknown
+from .pool import pool
 from .stats import Interval, interval, paired
 
 if TYPE_CHECKING:
@@ -107,10 +107,9 @@ def _train(seeds: int, out: Path) -> Runs:
 def _in_processes(
     seeds: int, out: Path, workers: int, say: Callable[[str], None]
 ) -> list[dict[str, _Trained]]:
-    context = get_context("spawn")
-    messages = context.SimpleQueue()
-    with ProcessPoolExecutor(workers, context, _start_worker, (messages,)) as pool:
-        futures = [pool.submit(_seed, seed, out) for seed in range(seeds)]
+    messages = get_context("spawn").SimpleQueue()
+    with pool(workers, _connect, messages) as executor:
+        futures = [executor.submit(_seed, seed, out) for seed in range(seeds)]
         for future in futures:
             future.add_done_callback(lambda _: messages.put(None))
         left = seeds
@@ -123,12 +122,9 @@ def _in_processes(
         return [future.result() for future in futures]
 
 
-def _start_worker(messages: SimpleQueue) -> None:
-    import torch
-
+def _connect(messages: SimpleQueue) -> None:
     global _messages
     _messages = messages
-    torch.set_num_threads(1)
 
 
 def _seed(seed: int, out: Path, say: Callable[[str], None] | None = None) -> dict[str, _Trained]:

@@ -6,8 +6,7 @@ import importlib
 import json
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from .. import manifest
 from ..errors import LabkitError, unknown
 from ..paths import shipped
 from ..profiles import Profile, profile
+from .pool import pool
 from .results import Results, machine
 
 GRIDS = {1: "labkit.bench.lab01", 2: "labkit.bench.lab02"}
@@ -83,8 +83,8 @@ def _run(
     groups = [[job for job in missing if job["seed"] == seed] for seed in seeds]
     bar = tqdm(total=len(missing), unit="run", disable=bool(os.environ.get("LABKIT_QUIET")))
     failed = None
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        futures = {pool.submit(_group, grid, group, setting): group for group in groups}
+    with pool(workers) as executor:
+        futures = {executor.submit(_group, grid, group, setting): group for group in groups}
         for future in as_completed(futures):
             if future.exception():  # the other seeds are still worth their time
                 failed = failed or future.exception()
@@ -106,13 +106,6 @@ def _one(grid: str, job: dict[str, Any], setting: Profile) -> dict[str, Any]:
         return importlib.import_module(grid).run(job, setting)
     except LabkitError as error:
         raise LabkitError(f"The run {job} failed: {error}") from error
-
-
-def _one_thread() -> None:
-    os.environ["LABKIT_QUIET"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _estimate(grid: str, missing: list[dict], setting: Profile, workers: int) -> None:
