@@ -1,0 +1,40 @@
+"""The Aviary: fine-grained vision in miniature, a procedural world of small birds.
+
+A species is a tuple of part attributes (`world`), painted (`paint`) into a scene (`scene`) with pose, light,
+blur and noise (`render`), and described as the web would (`text`).
+"""
+
+from .paint import PARTS
+from .render import Picture, render
+from .text import caption
+from .world import (
+    ATTRIBUTES,
+    AVIARY_VERSION,
+    BENCHMARK,
+    FAMILIES,
+    GENERIC,
+    PART_OF,
+    SCENES,
+    Family,
+    Species,
+    discriminative,
+    wild,
+)
+
+__all__ = [
+    "ATTRIBUTES",
+    "AVIARY_VERSION",
+    "BENCHMARK",
+    "FAMILIES",
+    "GENERIC",
+    "PARTS",
+    "PART_OF",
+    "SCENES",
+    "Family",
+    "Picture",
+    "Species",
+    "caption",
+    "discriminative",
+    "render",
+    "wild",
+]
