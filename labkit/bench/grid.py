@@ -15,7 +15,7 @@ from ..errors import LabkitError, unknown
 from ..paths import shipped
 from ..profiles import Profile, profile
 from .pool import pool
-from .results import Results, machine
+from .results import Results
 
 GRIDS = {1: "labkit.bench.lab01", 2: "labkit.bench.lab02"}
 
@@ -59,7 +59,7 @@ def run_lab(
     workers = workers or os.cpu_count() or 1
     results = Results.load(path) if path.is_file() else Results("")
     results.command = f"labkit bench --lab {int(number):02d} --seeds {seeds}"
-    results.machine = machine()
+    results.machine = manifest.machine()
     done = {_key(row) for row in results.rows}
     todo = list({_key(job): job for job in grid.jobs(setting, seeds)}.items())
     missing = [job for key, job in todo if key not in done]

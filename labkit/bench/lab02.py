@@ -19,9 +19,10 @@ import torch
 from torch import nn
 
 from ..errors import LabkitError
+from ..manifest import machine
 from ..models import Latency, latency
 from ..profiles import Profile, profile
-from .results import Results, machine
+from .results import Results
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -116,17 +114,6 @@ def read_results(name: str) -> Results:
         MissingError: there are none of that name.
     """
     return Results.load(asset(f"results/{name}.json"))
-
-
-def machine() -> str:
-    """This machine in words: processor kind, cores, device, main versions."""
-    import torch
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return (
-        f"{platform.machine()}, {os.cpu_count()} cores, {device},"
-        f" Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}"
-    )
 
 
 def _order(row: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from .digits import SmallCNN, small_cnn
 from .latency import Latency, latency
 from .output import Output
 from .registry import register
+from .shipped import pretrained
 from .timm_taps import timm_parts
 from .torchvision_taps import torchvision_parts
 from .weights import load_weights
@@ -24,6 +25,7 @@ __all__ = [
     "cost",
     "latency",
     "load_weights",
+    "pretrained",
     "register",
     "small_cnn",
     "timm_parts",

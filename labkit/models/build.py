@@ -12,6 +12,7 @@ from ..errors import LabkitError
 from . import digits  # noqa: F401  (registers lab 01's networks)
 from .classifier import Classifier, check_num_classes
 from .registry import Factory, own_factory, own_names
+from .shipped import load_pretrained
 from .timm_taps import timm_parts
 from .torchvision_taps import PREFIX, torchvision_names, torchvision_parts
 from .weights import load_weights
@@ -34,8 +35,9 @@ def build(
         name: see `available`.
         num_classes: width of the logits.
         weights: None for a random initialisation (which depends on torch's global seed alone); the path of
-            a .safetensors file; or 'pretrained' for the library's published weights, the local cache first.
-            Where `num_classes` is not that of the published weights the head is new; for a file of one's own
+            a .safetensors file; or 'pretrained' for the weights that ship with labkit for its own networks
+            and the library's published ones for the others, the local cache first.
+            Where `num_classes` is not that of the pretrained weights the head is new; for a file of one's own
             this is an error, and `reset_head` makes the new head.
         in_chans: input channels; None for the network's own (3, and 1 for the digit networks).
         image_size: side of the images; needed by networks with a fixed patch grid (ViT, Swin, Mixer), whose
@@ -57,11 +59,8 @@ def build(
     if "pretrained" in kw:
         raise LabkitError("build takes weights='pretrained' (or a path, or None) in place of pretrained=...")
     factory = _factory(name)
-    if weights == PRETRAINED:
-        if own_factory(name):
-            raise LabkitError(
-                f"'{name}' has no published weights: weights=None, or the path of a .safetensors file."
-            )
+    shipped = weights == PRETRAINED and own_factory(name) is not None
+    if weights == PRETRAINED and not shipped:
         factory = partial(factory, pretrained=True)
     try:
         parts = factory(num_classes, in_chans=in_chans, image_size=image_size, **kw)
@@ -71,6 +70,8 @@ def build(
         raise LabkitError(f"'{name}' can't be built with {', '.join(map(repr, kw))}: {error}.") from error
     config = {"name": name, "num_classes": num_classes, "in_chans": len(parts.mean), "image_size": image_size}
     model = Classifier(parts, {**config, **kw})
+    if shipped:
+        return load_pretrained(model)
     return model if weights in (None, PRETRAINED) else load_weights(model, weights)
 
 

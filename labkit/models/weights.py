@@ -56,7 +56,7 @@ def _check(model: Classifier, own: dict[str, Tensor], state: dict[str, Tensor], 
     wrong = [key for key in own if own[key].shape != state[key].shape]
     if not wrong:
         return
-    head = _head_keys(model)
+    head = head_keys(model)
     if set(wrong) <= head:
         classes = state[wrong[0]].shape[0]
         raise LabkitError(
@@ -78,7 +78,7 @@ def _some(keys: list[str], how: str) -> str:
     return f"{len(keys)} {how} ({shown})"
 
 
-def _head_keys(model: Classifier) -> set[str]:
+def head_keys(model: Classifier) -> set[str]:
     """Names of the parameters of the last Linear (of both, where there are two)."""
     inside = {id(p) for p in model.head.parameters()}
     return {name for name, p in model.named_parameters() if id(p) in inside}
