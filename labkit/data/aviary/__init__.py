@@ -1,9 +1,13 @@
 """The Aviary: fine-grained vision in miniature, a procedural world of small birds.
 
 A species is a tuple of part attributes (`world`), painted (`paint`) into a scene (`scene`) with pose, light,
-blur and noise (`render`), and described as the web would (`text`).
+blur and noise (`render`), and described as the web would (`text`). `load("aviary")` gives the benchmark of 60
+species (`dataset`), `annotate` explains its pictures, `pretraining` gives what small foundation models learn from.
 """
 
+from .annotations import Annotations, annotate
+from .corpus import Pretraining, pretraining
+from .dataset import AviarySet, tied_scene
 from .paint import PARTS
 from .render import Picture, render
 from .text import caption
@@ -30,11 +34,17 @@ __all__ = [
     "PARTS",
     "PART_OF",
     "SCENES",
+    "Annotations",
+    "AviarySet",
     "Family",
     "Picture",
+    "Pretraining",
     "Species",
+    "annotate",
     "caption",
     "discriminative",
+    "pretraining",
     "render",
+    "tied_scene",
     "wild",
 ]

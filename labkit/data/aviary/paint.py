@@ -12,7 +12,7 @@ from math import cos, pi, sin
 import numpy as np
 from PIL import ImageDraw
 
-from .world import Species
+from .world import Build, Species
 
 PARTS = (
     "background", "tail", "tail tip", "legs", "back", "breast", "wing", "head", "cap", "eye", "bill",
@@ -38,7 +38,9 @@ Points = np.ndarray | Sequence[tuple[float, float]]
 class Canvas:
     """Draws polygons given in the bird's coordinates on an image and, where asked for, on its part map."""
 
-    def __init__(self, image: ImageDraw.ImageDraw, parts: ImageDraw.ImageDraw | None, matrix: np.ndarray) -> None:
+    def __init__(
+        self, image: ImageDraw.ImageDraw, parts: ImageDraw.ImageDraw | None, matrix: np.ndarray
+    ) -> None:
         """`matrix` (2, 3) maps the bird's coordinates to pixels."""
         self.image, self.parts, self.matrix = image, parts, matrix
 
@@ -82,7 +84,7 @@ def paint(canvas: Canvas, species: Species, nod: float = 0.0, step: float = 0.0)
     head = (b.length * 0.80 + b.neck * 0.6 + nod, -b.depth * 0.92 - b.neck + nod)
     _tail(canvas, a, b, back)
     _legs(canvas, a, b, step)
-    canvas.fill(ellipse(0, 0, b.length, b.depth, 0.22 * -1), back, "back")
+    canvas.fill(ellipse(0, 0, b.length, b.depth, -0.22), back, "back")
     if b.neck:
         canvas.fill(stroke((b.length * 0.5, -b.depth * 0.2), head, 0.3), back, "back")
     _breast(canvas, a, b)
@@ -90,14 +92,17 @@ def paint(canvas: Canvas, species: Species, nod: float = 0.0, step: float = 0.0)
     _head(canvas, a, b, back, head)
 
 
-def _tail(canvas: Canvas, a: dict[str, str], b, back: Colour) -> None:
+def _tail(canvas: Canvas, a: dict[str, str], b: Build, back: Colour) -> None:
     root = (-b.length * 0.75, b.depth * 0.1)
     end = (root[0] - b.tail, root[1] + b.tail * 0.32)
     wide = {"fan": 0.17, "forked": 0.17, "narrow": 0.09}[b.fork]
 
     def across(t: float, side: float) -> tuple[float, float]:
         half = 0.09 + (wide - 0.09) * t
-        return (root[0] + (end[0] - root[0]) * t + 0.3 * half * side, root[1] + (end[1] - root[1]) * t + half * side)
+        return (
+            root[0] + (end[0] - root[0]) * t + 0.3 * half * side,
+            root[1] + (end[1] - root[1]) * t + half * side,
+        )
 
     notch = across(0.72, 0) if b.fork == "forked" else across(1.0, 0)
     canvas.fill([across(0, -1), across(0.55, -1), across(0.55, 1), across(0, 1)], shade(back, 0.78), "tail")
@@ -105,7 +110,7 @@ def _tail(canvas: Canvas, a: dict[str, str], b, back: Colour) -> None:
     canvas.fill([across(0.5, -1), across(1, -1), notch, across(1, 1), across(0.5, 1)], tip, "tail tip")
 
 
-def _legs(canvas: Canvas, a: dict[str, str], b, step: float) -> None:
+def _legs(canvas: Canvas, a: dict[str, str], b: Build, step: float) -> None:
     colour = COLOURS[a["legs"]]
     top, ground = b.depth * 0.6, b.depth + b.leg
     for x, dx in ((-0.06, -step), (0.14, step)):
@@ -114,13 +119,21 @@ def _legs(canvas: Canvas, a: dict[str, str], b, step: float) -> None:
         canvas.fill(stroke((foot[0] - 0.07, ground), (foot[0] + 0.15, ground), 0.07), colour, "legs")
 
 
-def _breast(canvas: Canvas, a: dict[str, str], b) -> None:
+def _breast(canvas: Canvas, a: dict[str, str], b: Build) -> None:
     colour = COLOURS[a["breast"]]
     x, y, wide, high = b.length * 0.34, b.depth * 0.26, b.length * 0.62, b.depth * 0.72
     canvas.fill(ellipse(x, y, wide, high, -0.5), colour, "breast")
     ink = (92, 58, 44)
     if a["pattern"] == "spotted":
-        for u, v in ((-0.5, 0.35), (-0.1, 0.6), (0.05, 0.05), (0.3, 0.4), (0.5, -0.15), (0.62, -0.5), (-0.2, 0.15)):
+        for u, v in (
+            (-0.5, 0.35),
+            (-0.1, 0.6),
+            (0.05, 0.05),
+            (0.3, 0.4),
+            (0.5, -0.15),
+            (0.62, -0.5),
+            (-0.2, 0.15),
+        ):
             canvas.fill(ellipse(x + u * wide, y + v * high, 0.042, 0.042), ink, "breast")
     elif a["pattern"] == "streaked":
         for u, v in ((-0.55, 0.3), (-0.25, 0.45), (0.05, 0.4), (0.35, 0.2), (0.62, -0.15)):
@@ -130,11 +143,13 @@ def _breast(canvas: Canvas, a: dict[str, str], b) -> None:
         for v in (-0.35, 0.1, 0.55):
             reach = (1 - v * v) ** 0.5 * 0.8 * wide
             canvas.fill(
-                stroke((x - reach * 0.6, y + (v + 0.12) * high), (x + reach, y + (v - 0.12) * high), 0.055), ink, "breast"
+                stroke((x - reach * 0.6, y + (v + 0.12) * high), (x + reach, y + (v - 0.12) * high), 0.055),
+                ink,
+                "breast",
             )
 
 
-def _wing(canvas: Canvas, a: dict[str, str], b, back: Colour) -> None:
+def _wing(canvas: Canvas, a: dict[str, str], b: Build, back: Colour) -> None:
     at, tip = (b.length * 0.22, -b.depth * 0.3), (-b.length * 1.05, b.depth * 0.42)
     wing = [
         at, (at[0] - 0.18 * b.length, at[1] - 0.3 * b.depth), (-b.length * 0.55, -b.depth * 0.42), tip,
@@ -145,20 +160,28 @@ def _wing(canvas: Canvas, a: dict[str, str], b, back: Colour) -> None:
     for t in places:
         x, y = at[0] + (tip[0] - at[0]) * t, at[1] + (tip[1] - at[1]) * t
         high = b.depth * (0.44 - 0.2 * t)
-        canvas.fill(stroke((x + 0.05, y - high * 0.7), (x - 0.04, y + high * 1.1), 0.085), COLOURS["white"], "wing")
+        canvas.fill(
+            stroke((x + 0.05, y - high * 0.7), (x - 0.04, y + high * 1.1), 0.085), COLOURS["white"], "wing"
+        )
 
 
-def _head(canvas: Canvas, a: dict[str, str], b, back: Colour, at: tuple[float, float]) -> None:
+def _head(canvas: Canvas, a: dict[str, str], b: Build, back: Colour, at: tuple[float, float]) -> None:
     x, y = at
     r = b.head
     _bill(canvas, a, x + r * 0.82, y + r * 0.12)
     canvas.fill(ellipse(x, y, r, r), shade(back, 1.12), "head")
     cap = COLOURS[a["cap"]]
     if b.crest == "peak":
-        canvas.fill([(x + 0.02, y - r * 0.9), (x - r * 0.95, y - r * 1.75), (x - r * 0.8, y - r * 0.4)], cap, "cap")
+        canvas.fill(
+            [(x + 0.02, y - r * 0.9), (x - r * 0.95, y - r * 1.75), (x - r * 0.8, y - r * 0.4)], cap, "cap"
+        )
     elif b.crest == "tuft":
-        canvas.fill([(x + r * 0.2, y - r * 0.8), (x - r * 0.15, y - r * 1.7), (x - r * 0.4, y - r * 0.8)], cap, "cap")
-        canvas.fill([(x - r * 0.1, y - r * 0.7), (x - r * 0.75, y - r * 1.55), (x - r * 0.8, y - r * 0.5)], cap, "cap")
+        canvas.fill(
+            [(x + r * 0.2, y - r * 0.8), (x - r * 0.15, y - r * 1.7), (x - r * 0.4, y - r * 0.8)], cap, "cap"
+        )
+        canvas.fill(
+            [(x - r * 0.1, y - r * 0.7), (x - r * 0.75, y - r * 1.55), (x - r * 0.8, y - r * 0.5)], cap, "cap"
+        )
     dome = ellipse(x, y, r * 1.02, r * 1.02)
     canvas.fill(dome[(dome[:, 1] - y) < (dome[:, 0] - x) * 0.25 - 0.1 * r], cap, "cap")
     canvas.fill(ellipse(x + r * 0.34, y + r * 0.16, r * 0.42, r * 0.42), COLOURS[a["eyes"]], "eye")

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from .paint import PARTS, Canvas, paint
-from .scene import backdrop, distract, occlude, perch
+from .paint import Canvas, paint
+from .scene import Uniform, backdrop, distract, occlude, perch
 from .world import SCENES, Species
 
 _OVER = 3  # supersampling
@@ -54,40 +54,45 @@ def render(
         annotate: whether to make the map of the parts.
     """
     rng = np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, species.key, 0]))
-    numbers = iter(rng.random(256).tolist())
-
-    def u(low: float, high: float) -> float:
-        return low + (high - low) * next(numbers)
-
+    numbers = rng.random(256).tolist()
+    # scenes use varying amounts of numbers: theirs are apart, so that another scene changes nothing else
+    u, for_scene, for_clutter = _uniform(numbers[:32]), _uniform(numbers[32:192]), _uniform(numbers[192:])
     drawn = SCENES[int(u(0, len(SCENES)))]
     scene = scene or drawn
     size = image_size * _OVER
     matrix, mirrored = _pose(species, size, u)
     nod, step, tilt = u(-0.05, 0.05), u(-0.06, 0.06), u(-0.08, 0.08)
     light, cast = u(0.78, 1.18), np.array([u(0.93, 1.07), u(0.93, 1.07), u(0.93, 1.07)], np.float32)
-    blur, noise, hidden = u(0, 1), u(0, 14), u(0, 1)
-    # the numbers that scenes use in varying amounts come last, so that a scene changes nothing else
-    image = backdrop(scene, size, u)
+    blur, noise, hidden = u(0, 1), u(0, 11), u(0, 1)
+    image = backdrop(scene, size, for_scene)
     draw = ImageDraw.Draw(image)
     foot = matrix[1, 1] * (species.build.depth + species.build.leg) + matrix[1, 2]
-    distract(draw, size, u)
+    distract(draw, size, for_clutter)
     perch(draw, scene, size, foot, tilt)
     labels = Image.new("L", (size, size)) if annotate else None
     marks = ImageDraw.Draw(labels) if annotate else None
     paint(Canvas(draw, marks, matrix), species, nod, step)
     if hidden < 0.3:
         both = (draw, marks) if annotate else (draw,)
-        occlude(both, ((70, 112, 56), 0)[: len(both)], size, u)
+        occlude(both, ((70, 112, 56), 0)[: len(both)], size, for_clutter)
     small = image.reduce(_OVER)
     if blur > 0.6:
-        small = small.filter(ImageFilter.BoxBlur((blur - 0.6) * 1.5 * image_size / 64))
-    grain = rng.integers(0, 256, (2, image_size, image_size, 3), dtype=np.uint8).astype(np.float32).sum(0) - 255
+        small = small.filter(ImageFilter.BoxBlur((blur - 0.6) * 1.2 * image_size / 64))
+    grain = (
+        rng.integers(0, 256, (2, image_size, image_size, 3), dtype=np.uint8).astype(np.float32).sum(0) - 255
+    )
     pixels = np.asarray(small, np.float32) * (light * cast) + grain * np.float32(noise / 104)  # sd = noise
     parts = np.ascontiguousarray(np.asarray(labels)[1::_OVER, 1::_OVER]) if annotate else None
     return Picture(np.rint(pixels).clip(0, 255).astype(np.uint8), parts, scene, mirrored)
 
 
-def _pose(species: Species, size: int, u) -> tuple[np.ndarray, bool]:
+def _uniform(numbers: list[float]) -> Uniform:
+    """A function (low, high) that gives the next of these numbers in [0, 1), stretched to that range."""
+    left = iter(numbers)
+    return lambda low, high: low + (high - low) * next(left)
+
+
+def _pose(species: Species, size: int, u: Uniform) -> tuple[np.ndarray, bool]:
     """The map (2, 3) from the bird's coordinates to pixels: scale, turn, flip, place."""
     b = species.build
     mirrored = u(0, 1) < 0.5

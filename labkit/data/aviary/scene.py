@@ -82,7 +82,9 @@ def _rock(draw: Draw, size: int, line: float, u: Uniform) -> None:
     for _ in range(3):
         x, w, h = u(0, size), size * u(0.15, 0.35), size * u(0.15, 0.4)
         grey = int(u(110, 150))
-        draw.polygon((x - w, line, x - w * 0.2, line - h, x + w * 0.5, line - h * 0.6, x + w, line), fill=(grey,) * 3)
+        draw.polygon(
+            (x - w, line, x - w * 0.2, line - h, x + w * 0.5, line - h * 0.6, x + w, line), fill=(grey,) * 3
+        )
 
 
 def _meadow(draw: Draw, size: int, line: float, u: Uniform) -> None:
@@ -127,7 +129,12 @@ def occlude(draws: tuple[Draw, ...], fills: tuple[tuple, ...], size: int, u: Uni
     """A leaf or a blade of grass before the bird, drawn alike on each canvas (the image, the part map)."""
     x, y, length, slant, wide = u(0, size), u(0, size), size * u(0.2, 0.4), u(-1, 1), size * u(0.02, 0.05)
     dx, dy = length * slant, -length
-    points = [(x, y), (x + dx * 0.5 - wide, y + dy * 0.5), (x + dx, y + dy), (x + dx * 0.5 + wide, y + dy * 0.5)]
+    points = [
+        (x, y),
+        (x + dx * 0.5 - wide, y + dy * 0.5),
+        (x + dx, y + dy),
+        (x + dx * 0.5 + wide, y + dy * 0.5),
+    ]
     leaf = [(int(a), int(b)) for a, b in points]
     for draw, fill in zip(draws, fills, strict=True):
         draw.polygon(leaf, fill=fill)

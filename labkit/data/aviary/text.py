@@ -48,7 +48,7 @@ def caption(species: Species, scene: str, seed: int, index: int) -> str:
 
 
 def _misread(species: Species, rng: np.random.Generator) -> Species:
-    """The same bird, with each attribute mistaken once in fifty times, unless that makes a benchmark name."""
+    """The same bird, each attribute mistaken once in fifty times, unless that makes a benchmark name."""
     slips = rng.random(len(species.values)) < 0.02
     values = tuple(
         ATTRIBUTES[a][int(rng.integers(len(ATTRIBUTES[a])))] if slip else value

@@ -177,7 +177,7 @@ class Species:
 
     @property
     def description(self) -> str:
-        """All attributes in the words of the captions, without commas: 30 tokens are all that CLIP here reads."""
+        """All attributes in the words of the captions, without commas: CLIP here reads 30 tokens at most."""
         return f"{self.family} with " + " ".join(self.phrases)
 
     @property
@@ -214,8 +214,7 @@ def _members(family: Family) -> list[Species]:
     (first, these), (second, those) = family.varies
     base = dict(zip(_NAMES, family.base, strict=True))
     return [
-        Species(family.name, tuple((base | {first: a, second: b}).values()))
-        for a, b in product(these, those)
+        Species(family.name, tuple((base | {first: a, second: b}).values())) for a, b in product(these, those)
     ]
 
 
