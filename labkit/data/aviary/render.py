@@ -100,7 +100,7 @@ def _pose(species: Species, size: int, u: Uniform) -> tuple[np.ndarray, bool]:
     flip = -1.0 if mirrored else 1.0
     c, s = scale * cos(turn), scale * sin(turn)
     linear = np.array([(flip * c, -flip * s), (s, c)])
-    # the middle of the bird's extent, from the tip of its tail to that of its bill, goes near that of the image
+    # the middle of the bird, from the tip of its tail to that of its bill, goes near the middle of the image
     left, right = -b.length * 0.75 - b.tail, b.length * 0.8 + b.head + 0.3
     top, bottom = -b.depth * 0.92 - b.neck - b.head, b.depth + b.leg
     middle = linear @ np.array([(left + right) / 2, (top + bottom) / 2])

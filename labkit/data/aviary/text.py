@@ -1,4 +1,4 @@
-"""Captions as the web would write them: incomplete, in any order, sometimes wrong, sometimes about nothing."""
+"""Captions as the web writes them: incomplete, in any order, sometimes wrong, sometimes about nothing."""
 
 from __future__ import annotations
 
