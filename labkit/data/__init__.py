@@ -6,7 +6,7 @@
 torch.Size([32, 1, 8, 8])
 """
 
-from . import cifar, digits, folder, mnist
+from . import aviary, cifar, digits, folder, mnist
 from .augment import PRESETS, Augment, Params
 from .loader import Batch, Batches, batches, stream
 from .registry import Info, Official, available, get, info, load, register, remove
@@ -24,6 +24,7 @@ __all__ = [
     "Official",
     "Params",
     "available",
+    "aviary",
     "batches",
     "cifar",
     "digits",

@@ -2,7 +2,7 @@
 
 A species is a tuple of part attributes (`world`), painted (`paint`) into a scene (`scene`) with pose, light,
 blur and noise (`render`), and described as the web would (`text`). `load("aviary")` gives the benchmark of 60
-species (`dataset`), `annotate` explains its pictures, `pretraining` gives what small foundation models learn from.
+species (`dataset`), `annotate` explains its pictures, `pretraining` gives small foundation models their food.
 """
 
 from .annotations import Annotations, annotate
