@@ -10,6 +10,7 @@ from .registry import register
 from .shipped import pretrained
 from .timm_taps import timm_parts
 from .torchvision_taps import torchvision_parts
+from .vlm import VisionLanguage, load_vlm
 from .weights import load_weights
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "Output",
     "Parts",
     "SmallCNN",
+    "VisionLanguage",
     "available",
     "build",
     "cost",
     "latency",
+    "load_vlm",
     "load_weights",
     "pretrained",
     "register",
