@@ -4,6 +4,7 @@ from .build import available, build
 from .classifier import Classifier, DirectTap, Parts
 from .cost import Cost, cost
 from .digits import SmallCNN, small_cnn
+from .dinov2 import SelfSupervised, load_backbone
 from .latency import Latency, latency
 from .output import Output
 from .registry import register
@@ -20,12 +21,14 @@ __all__ = [
     "Latency",
     "Output",
     "Parts",
+    "SelfSupervised",
     "SmallCNN",
     "VisionLanguage",
     "available",
     "build",
     "cost",
     "latency",
+    "load_backbone",
     "load_vlm",
     "load_weights",
     "pretrained",
