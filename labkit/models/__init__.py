@@ -1,5 +1,6 @@
 """What learns and what teaches: classifiers with feature taps, their cost and their latency."""
 
+from . import lora
 from .build import available, build
 from .classifier import Classifier, DirectTap, Parts
 from .cost import Cost, cost
@@ -31,6 +32,7 @@ __all__ = [
     "load_backbone",
     "load_vlm",
     "load_weights",
+    "lora",
     "pretrained",
     "register",
     "small_cnn",
