@@ -56,7 +56,8 @@ def map_pairs(
 def pooled_alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps (B, C, H, W) at the smaller of their sizes: the larger one is average-pooled."""
     size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
-    return tuple(x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (first, second))
+    fit = [x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (first, second)]
+    return fit[0], fit[1]
 
 
 def same_rows(first: Tensor, second: Tensor, names: str, at_least: int = 1) -> None:
