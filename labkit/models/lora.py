@@ -127,11 +127,20 @@ def add_lora(
 
 @register(NAME)
 def _lora_parts(
-    num_classes: int, in_chans: int | None, image_size: int | None, *, base: dict[str, Any], **options: Any
+    num_classes: int,
+    in_chans: int | None,
+    image_size: int | None,
+    *,
+    base: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Parts:
     """A classifier with adapters from its own configuration: this is how `load_run` gets one back."""
     from .build import build
 
+    if base is None:
+        raise LabkitError(
+            "Build the network that is to be adapted, and give it to labkit.models.lora.add_lora."
+        )
     made = add_lora(build(**{**base, "num_classes": num_classes}), **options)
     mean, std = (tuple(getattr(made, key).flatten().tolist()) for key in ("mean", "std"))
     return Parts(made.net, made.tap, mean, std, made.map_channels, made.image_size)

@@ -238,6 +238,11 @@ def test_adapters_are_added_once():
         lora.add_lora(adapted())
 
 
+def test_building_by_name_needs_the_network_below():
+    with pytest.raises(LabkitError, match="add_lora"):
+        build("lora", 5)
+
+
 def test_the_wrong_module_to_save_leaves_a_timm_head_frozen():
     """The bug of lab 09, with the installed peft: no error, no warning, and a head that never learns."""
     import warnings
