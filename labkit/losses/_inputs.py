@@ -71,6 +71,6 @@ def same_rows(first: Tensor, second: Tensor, names: str, at_least: int = 1) -> N
 
 
 def unit(x: Tensor) -> Tensor:
-    """`x` (..., D) with rows of length 1; a row of zeros stays, without the huge gradient of its
-    direction.""" length = x.norm(dim=-1, keepdim=True)
+    """`x` (..., D) with rows of length 1; a row of zeros stays, without its direction's huge gradient."""
+    length = x.norm(dim=-1, keepdim=True)
     return x * torch.where(length > 1e-12, 1 / length.clamp(min=1e-12), 0.0)
