@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 from ..errors import LabkitError
-from . import digits  # noqa: F401  (registers lab 01's networks)
+from . import digits, roster  # noqa: F401  (register labkit's own networks)
 from .classifier import Classifier, check_num_classes
 from .registry import Factory, own_factory, own_names
 from .shipped import load_pretrained

@@ -109,17 +109,26 @@ def timm_parts(
 
         kw["pretrained_cfg_overlay"] = {"file": str(timm_weights(name, published)), "custom_load": False}
     net = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, **kw)
+    mean, std = (_per_channel(net.pretrained_cfg[key], in_chans) for key in ("mean", "std"))
+    return tapped(net, name, mean, std, _fixed_size(net) if fixed else None)
+
+
+def tapped(
+    net: nn.Module,
+    name: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    image_size: int | None = None,
+) -> Parts:
+    """The parts of a network that timm's classes made; mean and std per channel, as for `Parts`.
+
+    Raises:
+        LabkitError: it can't be tapped.
+    """
     _check_tappable(net, name)
     indices, channels = _indices(net, name)
-    mean, std = (_per_channel(net.pretrained_cfg[key], in_chans) for key in ("mean", "std"))
-    return Parts(
-        net=net,
-        tap=TimmTap(indices, channels_last=getattr(net, "output_fmt", "NCHW") == "NHWC"),
-        mean=mean,
-        std=std,
-        map_channels=channels,
-        image_size=_fixed_size(net) if fixed else None,
-    )
+    tap = TimmTap(indices, channels_last=getattr(net, "output_fmt", "NCHW") == "NHWC")
+    return Parts(net, tap, mean, std, channels, image_size)
 
 
 def _check_tappable(net: nn.Module, name: str) -> None:
