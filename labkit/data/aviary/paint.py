@@ -134,11 +134,11 @@ def _breast(canvas: Canvas, a: dict[str, str], b: Build) -> None:
             (0.62, -0.5),
             (-0.2, 0.15),
         ):
-            canvas.fill(ellipse(x + u * wide, y + v * high, 0.042, 0.042), ink, "breast")
+            canvas.fill(ellipse(x + u * wide, y + v * high, 0.05, 0.05), ink, "breast")
     elif a["pattern"] == "streaked":
         for u, v in ((-0.55, 0.3), (-0.25, 0.45), (0.05, 0.4), (0.35, 0.2), (0.62, -0.15)):
             start = (x + u * wide, y + (v - 0.4) * high)
-            canvas.fill(stroke(start, (start[0] - 0.03, start[1] + 0.22), 0.05), ink, "breast")
+            canvas.fill(stroke(start, (start[0] - 0.03, start[1] + 0.22), 0.058), ink, "breast")
     elif a["pattern"] == "banded":
         for v in (-0.35, 0.1, 0.55):
             reach = (1 - v * v) ** 0.5 * 0.8 * wide
@@ -161,7 +161,7 @@ def _wing(canvas: Canvas, a: dict[str, str], b: Build, back: Colour) -> None:
         x, y = at[0] + (tip[0] - at[0]) * t, at[1] + (tip[1] - at[1]) * t
         high = b.depth * (0.44 - 0.2 * t)
         canvas.fill(
-            stroke((x + 0.05, y - high * 0.7), (x - 0.04, y + high * 1.1), 0.085), COLOURS["white"], "wing"
+            stroke((x + 0.05, y - high * 0.7), (x - 0.04, y + high * 1.1), 0.1), COLOURS["white"], "wing"
         )
 
 
@@ -184,7 +184,7 @@ def _head(canvas: Canvas, a: dict[str, str], b: Build, back: Colour, at: tuple[f
         )
     dome = ellipse(x, y, r * 1.02, r * 1.02)
     canvas.fill(dome[(dome[:, 1] - y) < (dome[:, 0] - x) * 0.25 - 0.1 * r], cap, "cap")
-    canvas.fill(ellipse(x + r * 0.34, y + r * 0.16, r * 0.42, r * 0.42), COLOURS[a["eyes"]], "eye")
+    canvas.fill(ellipse(x + r * 0.34, y + r * 0.16, r * 0.46, r * 0.46), COLOURS[a["eyes"]], "eye")
     canvas.fill(ellipse(x + r * 0.38, y + r * 0.16, r * 0.2, r * 0.2), _pupil(a["eyes"]), "eye")
 
 
@@ -195,10 +195,10 @@ def _pupil(eyes: str) -> Colour:
 def _bill(canvas: Canvas, a: dict[str, str], x: float, y: float) -> None:
     colour = COLOURS[a["bill colour"]]
     if a["bill shape"] == "short":
-        shape = [(x - 0.06, y - 0.13), (x + 0.2, y + 0.02), (x - 0.06, y + 0.13)]
+        shape = [(x - 0.08, y - 0.17), (x + 0.24, y + 0.02), (x - 0.08, y + 0.17)]
     elif a["bill shape"] == "long":
-        shape = [(x - 0.06, y - 0.09), (x + 0.46, y + 0.05), (x + 0.46, y + 0.09), (x - 0.06, y + 0.09)]
+        shape = [(x - 0.08, y - 0.12), (x + 0.5, y + 0.03), (x + 0.5, y + 0.09), (x - 0.08, y + 0.12)]
     else:
-        shape = [(x - 0.06, y - 0.13), (x + 0.17, y - 0.1), (x + 0.29, y + 0.04), (x + 0.26, y + 0.24),
-                 (x + 0.17, y + 0.1), (x - 0.06, y + 0.12)]  # fmt: skip
+        upper = [(x - 0.08, y - 0.17), (x + 0.2, y - 0.14), (x + 0.34, y + 0.03), (x + 0.31, y + 0.3)]
+        shape = [*upper, (x + 0.19, y + 0.13), (x - 0.08, y + 0.15)]
     canvas.fill(shape, colour, "bill")

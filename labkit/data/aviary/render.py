@@ -63,7 +63,7 @@ def render(
     matrix, mirrored = _pose(species, size, u)
     nod, step, tilt = u(-0.05, 0.05), u(-0.06, 0.06), u(-0.08, 0.08)
     light, cast = u(0.78, 1.18), np.array([u(0.93, 1.07), u(0.93, 1.07), u(0.93, 1.07)], np.float32)
-    blur, noise, hidden = u(0, 1), u(0, 11), u(0, 1)
+    blur, noise, hidden = u(0, 1), u(0, 9), u(0, 1)
     image = backdrop(scene, size, for_scene)
     draw = ImageDraw.Draw(image)
     foot = matrix[1, 1] * (species.build.depth + species.build.leg) + matrix[1, 2]
@@ -96,7 +96,7 @@ def _pose(species: Species, size: int, u: Uniform) -> tuple[np.ndarray, bool]:
     """The map (2, 3) from the bird's coordinates to pixels: scale, turn, flip, place."""
     b = species.build
     mirrored = u(0, 1) < 0.5
-    scale, turn = size * u(0.37, 0.47), u(-0.22, 0.22)
+    scale, turn = size * u(0.38, 0.48), u(-0.22, 0.22)
     flip = -1.0 if mirrored else 1.0
     c, s = scale * cos(turn), scale * sin(turn)
     linear = np.array([(flip * c, -flip * s), (s, c)])

@@ -64,7 +64,7 @@ class Build(NamedTuple):
 
     length: float = 0.50  # half axes of the body
     depth: float = 0.33
-    head: float = 0.27  # radius
+    head: float = 0.30  # radius
     neck: float = 0.0  # how much higher and further out the head sits
     leg: float = 0.26
     tail: float = 0.50
@@ -112,7 +112,7 @@ FAMILIES: tuple[Family, ...] = (
     _family("mossthrush", "orange short black red green yellow spotted one black red",
             "pattern spotted/plain, bill colour orange/blue", length=0.54, depth=0.35),
     _family("pinetit", "black short white white green white plain two yellow blue",
-            "tail yellow/black, eyes white/red", length=0.43, depth=0.36, head=0.3, crest="peak"),
+            "tail yellow/black, eyes white/red", length=0.43, depth=0.36, head=0.32, crest="peak"),
     _family("brookjay", "black hooked blue white blue white plain one white black",
             "cap blue/black, breast white/orange", length=0.55, tail=0.56, crest="tuft"),
     _family("cliffswift", "red short black yellow grey grey plain no black black",
@@ -123,11 +123,11 @@ FAMILIES: tuple[Family, ...] = (
     _family("dunepipit", "orange long yellow black orange yellow streaked no red yellow",
             "legs yellow/blue, tail red/black", neck=0.05, leg=0.36, fork="narrow", depth=0.29),
     _family("thornshrike", "black hooked black red grey pink plain two white black",
-            "bill shape hooked/long, wingbars two/no", tail=0.58, fork="narrow", head=0.29),
+            "bill shape hooked/long, wingbars two/no", tail=0.58, fork="narrow", head=0.31),
     _family("lakemartin", "blue short blue white purple white plain no blue red",
             "breast white/yellow, legs red/black", depth=0.29, tail=0.58, fork="forked", leg=0.22),
     _family("glenrobin", "yellow short red black green orange plain one yellow black",
-            "breast orange/grey, bill colour yellow/red", length=0.46, depth=0.38, head=0.29),
+            "breast orange/grey, bill colour yellow/red", length=0.46, depth=0.38, head=0.31),
     _family("willowquail", "red hooked yellow yellow grey pink banded two red blue",
             "pattern banded/spotted, eyes yellow/black", length=0.52, depth=0.40, tail=0.3, crest="tuft"),
     _family("heathstart", "orange long red white purple yellow plain one red yellow",
@@ -136,7 +136,7 @@ FAMILIES: tuple[Family, ...] = (
             "bill shape long/short, wingbars no/two", neck=0.1, leg=0.42, tail=0.3, length=0.47),
     _family("icepetrel", "black hooked black black grey white plain no black blue", fork="forked"),
     _family("emberlark", "orange short red yellow orange yellow spotted one red yellow", crest="peak"),
-    _family("cloudpigeon", "yellow short white red purple pink plain two blue red", depth=0.39, head=0.24),
+    _family("cloudpigeon", "yellow short white red purple pink plain two blue red", depth=0.39, head=0.27),
     _family("oakcreeper", "blue long yellow white brown grey streaked one yellow black", fork="narrow"),
     _family("ricedove", "red hooked blue yellow green white spotted two white yellow", neck=0.08, leg=0.36),
 )  # fmt: skip
