@@ -50,14 +50,15 @@ def take(shots: Sequence[Shot], image_size: int, parts: bool = False) -> np.ndar
 def album(name: str, shots: Sequence[Shot], image_size: int, *, parts: bool = False) -> np.ndarray:
     """The photographs as (N,) records from the cache, drawn and kept there where they are new.
 
-    The cache file is found by the world's sources and by every single shot, not by `name` alone.
+    The cache file is found by the world's sources, the layout and every single shot, not by `name` alone.
     """
-    digest = hashlib.sha256(WORLD.encode())
+    dtype = layout(image_size, parts=parts)
+    digest = hashlib.sha256(f"{WORLD} {dtype}".encode())
     for species, seed, index, scene in shots:
         digest.update(f"{species.key} {seed} {index} {scene}\n".encode())
     return kept(
         f"{name}-{image_size}-{digest.hexdigest()[:12]}",
-        layout(image_size, parts=parts),
+        dtype,
         len(shots),
         lambda: take_all(shots, image_size, parts=parts, name=name),
     )
