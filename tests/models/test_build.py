@@ -11,7 +11,7 @@ from labkit.models.registry import _FACTORIES
 def test_available_lists_all_three_kinds():
     assert available("digit_*") == ["digit_cnn", "digit_student", "digit_teacher"]
     assert {"resnet18", "torchvision/resnet18"} <= set(available("*resnet18"))
-    assert available()[0] == "digit_cnn"
+    assert available()[0] == "aviary-vit"
     assert len(available()) > 1000
 
 
