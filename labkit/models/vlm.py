@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import LabkitError, unknown
+from ..errors import LabkitError, MissingError, unknown
 from .shipped import pretrained
 from .vlm_aviary import register_aviary_clip
 from .vlm_published import PUBLISHED_CLIPS, published_clip
@@ -52,6 +53,8 @@ def load_vlm(
 
     register_aviary_clip()
     path = Path(weights).expanduser() if weights is not None else _weights(name)
+    if not path.is_file():
+        raise MissingError(f"There is no weights file {path}: give a .safetensors file, or weights=None.")
     published = PUBLISHED_CLIPS.get(name)
     statistics = open_clip.get_pretrained_cfg(name, published.tag) if published else {}
     try:
@@ -186,10 +189,12 @@ class VisionLanguage(nn.Module):
         images = functional.resize(images, target, interpolation=how, antialias=True)
         return functional.center_crop(images, [size, size]).clamp(0, 1)  # bicubic overshoots
 
-    def _precision(self) -> torch.autocast:
+    def _precision(self) -> AbstractContextManager:
         device = self.mean.device
-        usable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.bf16 and usable)
+        if not self.bf16 or device.type != "cuda":
+            return nullcontext()
+        usable = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.autocast("cuda", torch.bfloat16, enabled=usable)
 
     def extra_repr(self) -> str:
         return f"name={self.name!r}, image_size={self.image_size}, embed_dim={self.embed_dim}"
