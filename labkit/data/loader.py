@@ -69,12 +69,11 @@ class Batches:
         *,
         augment: Augment,
         seed: int,
-        epoch: int,
         view: int,
         device: torch.device,
     ) -> None:
         self.split, self.parts, self.augment = split, parts, augment
-        self.seed, self.epoch, self.view, self.device = seed, epoch, view, device
+        self.seed, self.view, self.device = seed, view, device
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -89,7 +88,7 @@ class Batches:
                 images = next(source)
                 position = torch.cat(run).to(device)
                 index = ids[position]
-                image = self.augment(images.to(device, non_blocking=True), self.seed, self.epoch, index)
+                image = self.augment(images.to(device, non_blocking=True), self.seed, self.view, index)
             columns = (image, labels[position], index, torch.full_like(index, self.view))
             for parts in zip(*(c.split([len(part) for part in run]) for c in columns), strict=True):
                 yield Batch(*parts, {})
@@ -157,6 +156,8 @@ def batches(
     rank: int = 0,
     world: int = 1,
     start: int = 0,
+    views: int | None = None,
+    view_seed: int | None = None,
 ) -> Batches:
     """One epoch of a split in batches.
 
@@ -171,6 +172,9 @@ def batches(
         rank: this process.
         world: number of processes.
         start: batches to skip, untouched.
+        views: how many augmented views of each image there are, so that epoch e shows view e % views; None
+            draws another view in every epoch.
+        view_seed: seed of the augmentation where it is not that of the order.
 
     Returns:
         An iterable of `Batch` with a length (skipped batches don't count).
@@ -183,6 +187,8 @@ def batches(
             f"batch_size must be at least 1, rank within 0..world-1 and start at least 0,"
             f" but they are {batch_size}, {rank} of {world}, and {start}."
         )
+    if views is not None and views < 1:
+        raise LabkitError(f"views must be at least 1, or None for a new view in every epoch, not {views}.")
     smallest = max(2 if batch_size > 1 else 1, world)
     if shuffle and min(len(split), batch_size) < smallest:
         raise LabkitError(
@@ -192,8 +198,10 @@ def batches(
     augment = Augment.named(augment) if isinstance(augment, str) else augment or NOTHING
     order = slices(len(split), batch_size, seed=seed, epoch=epoch, shuffle=shuffle, rank=rank, world=world)
     view = epoch if shuffle or augment != NOTHING else 0
+    view = view % views if views else view
+    seed = seed if view_seed is None else view_seed
     target = torch.device(device) if device is not None else split.device
-    return Batches(split, order[start:], augment=augment, seed=seed, epoch=epoch, view=view, device=target)
+    return Batches(split, order[start:], augment=augment, seed=seed, view=view, device=target)
 
 
 def stream(split: ImageSet | FileSet, batch_size: int, steps: int, **options: object) -> Iterator[Batch]:

@@ -1,5 +1,6 @@
-"""The one training loop, evaluation, checkpoints and history."""
+"""The one training loop, evaluation, checkpoints, history and the bank of frozen features."""
 
+from .bank import FeatureBank
 from .evaluate import Evaluation, evaluate
 from .fit import fit
 from .history import History
@@ -7,4 +8,14 @@ from .recipe import Recipe
 from .run import Run, load_run
 from .stage import Stage
 
-__all__ = ["Evaluation", "History", "Recipe", "Run", "Stage", "evaluate", "fit", "load_run"]
+__all__ = [
+    "Evaluation",
+    "FeatureBank",
+    "History",
+    "Recipe",
+    "Run",
+    "Stage",
+    "evaluate",
+    "fit",
+    "load_run",
+]
