@@ -28,8 +28,7 @@ from labkit.bench.lab02 import batch_sweep, conditions, devices, patient, publis
 from labkit.bench.layers import by_kind, conv_layers
 from labkit.bench.pretend import PretendDevice, PretendNet
 from labkit.models import build, cost
-from labkit.views import Table
-from labkit.views.latency import show
+from labkit.views import Table, show
 
 # %%
 s = labkit.profile().lab(2)

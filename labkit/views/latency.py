@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from .figures import PALETTE, figure, png
+from .figures import PALETTE, figure, show
 
 if TYPE_CHECKING:
     from ipywidgets import Box
@@ -38,19 +37,6 @@ def look(net: str) -> tuple[str, str, str]:
     """(name to print, colour, marker) of a network by torchvision's name."""
     name, colour, marker = LOOKS.get(net, (net, "grey", "o"))
     return name, PALETTE[colour], marker
-
-
-def show(fig: Figure, alt: str) -> None:
-    """`views.show` with a palette of 128 colours: a third of the bytes, and no loss that one can see."""
-    from IPython.display import display
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png(fig))) as picture:
-        flat = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    flat.save(buffer, format="png", optimize=True)
-    data = {"image/png": buffer.getvalue(), "text/plain": alt}
-    display(data, raw=True, metadata={"image/png": {"alt": alt}})
 
 
 def plot_first_runs(times: Mapping[str, Sequence[float]]) -> Figure:
