@@ -121,9 +121,7 @@ def _jupyter(path: Path, profile: str) -> int:
 
 @app.command()
 def update(
-    number: Annotated[
-        int | None, typer.Argument(help="Which lab; default all you have opened.", min=0)
-    ] = None,
+    number: Annotated[int | None, typer.Argument(help="Which lab; default all opened.", min=0)] = None,
 ) -> None:
     """After a new release: carry your answers over into its notebooks."""
     from . import course
@@ -136,9 +134,7 @@ def update(
 def demo(
     name: Annotated[str, typer.Argument(help="What to distil.")] = "digits",
     seeds: Annotated[int, typer.Option(min=1, help="Runs with different seeds.")] = 3,
-    out: Annotated[Path, typer.Option(help="Folder for the report, the history and the weights.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option(help="For report, history and weights.")] = Path("runs/demo"),
 ) -> None:
     """A teacher, a student that learns from it, and the same student alone."""
     from . import bench
@@ -153,10 +149,8 @@ def data_list() -> None:
 
     table = _table("", "name", "images", "download", "licence")
     for entry in data.info():
-        here, count = (
-            _mark(entry.present, "here", "not here"),
-            f"{entry.images:,}" if entry.images else "yours",
-        )
+        here = _mark(entry.present, "here", "not here")
+        count = f"{entry.images:,}" if entry.images else "yours"
         table.add_row(here, entry.name, count, entry.size, entry.licence)
     _print(table)
 
@@ -246,9 +240,8 @@ def predict(
     table = _table("image", "class", "probability")
     for image, ranking in zip(images, predict_images(run, images, top), strict=True):
         for place, (name, probability) in enumerate(ranking):
-            table.add_row(
-                "" if place else str(image), name, f"{probability:.1%}", end_section=place + 1 == top
-            )
+            shown = "" if place else str(image)
+            table.add_row(shown, name, f"{probability:.1%}", end_section=place + 1 == top)
     _print(table)
 
 
@@ -262,6 +255,26 @@ def bench(
     from .bench import run_lab
 
     run_lab(lab, seeds=seeds, estimate=estimate)
+
+
+@app.command()
+def pretrain(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Or `cnns`.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides all that is drawn.")] = 0,
+    size: Annotated[Literal["full", "small", "test"], typer.Option(help="What ships, or less.")] = "full",
+    out: Annotated[Path | None, typer.Option(help="A data folder for LABKIT_DATA; default data/.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Only say what ships.")] = False,
+) -> None:
+    """Make the shipped models again; without a name, the list."""
+    from .pretrain import catalogue, pretrain_all
+
+    if names and not list_:
+        pretrain_all(names, seed=seed, size=size, out=out, say=_print)
+        return
+    table = _table("", "name", "kB", "minutes", "what was measured")
+    for row in catalogue(out):
+        table.add_row(_mark(row.here, "here", "not here"), row.name, row.kilobytes, row.minutes, row.measured)
+    _print(table)
 
 
 def _print(what: str | Table) -> None:

@@ -46,7 +46,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> C
 def test_help_lists_every_verb(command):
     code, out, _ = command("--help")
     assert code == 0
-    verbs = ["doctor", "lab", "update", "demo", "data", "build", "check", "evaluate", "predict", "bench"]
+    verbs = ["doctor", "lab", "update", "demo", "data", "build", "check", "evaluate", "predict"]
+    verbs += ["bench", "pretrain"]
     assert set(verbs) == set(COMMAND.commands)
     assert all(re.search(rf"\b{verb}\b", out) for verb in verbs)
 
@@ -74,6 +75,8 @@ def test_version(command):
         ("lab --profile gqu", "Unknown profile 'gqu'. Did you mean 'gpu'?"),
         ("evaluate nowhere", "nowhere holds no run"),
         ("predict nowhere some.png", "nowhere holds no run"),
+        ("pretrain tinny", "Unknown recipe 'tinny'. Did you mean 'tiny'?"),
+        ("pretrain tiny nonsense", "Unknown recipe 'nonsense'"),
     ],
 )
 def test_a_mistake_is_one_sentence_on_stderr(command, arguments: str, sentence: str):
@@ -171,6 +174,20 @@ def test_predict_an_unreadable_image_is_one_sentence(command, run_folder: Path, 
     code, _, err = command("predict", run_folder, tmp_path / "no.png")
     assert code == 1
     assert re.fullmatch(r"labkit: Can't read the image .*no\.png \(it is no image\): .*\n", err)
+
+
+def test_pretrain_writes_what_build_loads_and_lists_it(
+    command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    code, out, err = command("pretrain", "tiny", "--size", "test", "--seed", 3, "--out", tmp_path)
+    assert code == 0, err
+    assert re.match(r"tiny: generic val accuracy 0\.\d+, probe val accuracy 0\.\d+, .* minutes\n", out)
+    assert re.search(r"✓ here +tiny +1\d\d +\d+\.\d", command("pretrain", "--list", "--out", tmp_path).out)
+    assert re.search(r"✗ not here +mid", command("pretrain", "--out", tmp_path).out)
+    monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
+    assert labkit.models.build("tiny", 200, weights="pretrained").embedding_dim == 48
+    with pytest.raises(LabkitError, match=r"labkit pretrain mid"):
+        labkit.models.build("mid", 200, weights="pretrained")
 
 
 @pytest.mark.slow

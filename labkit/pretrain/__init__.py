@@ -1,8 +1,8 @@
 """The recipes of the shipped miniature models, and the one writer of their files.
 
 A recipe is a function `pretrain(out, *, seed, size, ...) -> metrics` that leaves its files in the folder
-`out`. `pretrain(name)` runs it, stores the files in half precision under `data/weights/NAME`, each whole or not at
-all, and enters them into the manifest.
+`out`. `pretrain(name)` runs it, stores the files in half precision under `data/weights/NAME`, each whole or
+not at all, and enters them into the manifest.
 
 >>> pretrain("tiny", size="test", out="/tmp/data")  # doctest: +SKIP
 {'val_accuracy': 0.012, ...}
@@ -13,10 +13,10 @@ from __future__ import annotations
 import importlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import manifest
 from ..errors import LabkitError, unknown
@@ -74,6 +74,58 @@ def pretrain(
         command = f"labkit pretrain {name} --seed {seed}" + (f" --size {size}" if size != "full" else "")
         store(name, Path(made), command, root=root, **facts)
     return metrics
+
+
+def pretrain_all(names: Sequence[str], *, say: Callable[[str], None] = print, **options: Any) -> None:
+    """Run several recipes one after another; 'cnns' stands for all networks of the roster.
+
+    Args:
+        names: keys of `RECIPES`, or 'cnns'; all are checked before the first is run.
+        say: gets one line per model.
+        options: as for `pretrain`.
+
+    Raises:
+        LabkitError: as for `pretrain`.
+    """
+    wanted = [each for name in names for each in (CNNS if name == "cnns" else (name,))]
+    for name in wanted:
+        if name not in RECIPES:
+            raise unknown("recipe", name, {*RECIPES, "cnns"})
+    for name in dict.fromkeys(wanted):
+        started = time.perf_counter()
+        metrics = pretrain(name, **options)
+        say(f"{name}: {_measured(metrics)}, {(time.perf_counter() - started) / 60:.1f} minutes")
+
+
+class Row(NamedTuple):
+    """One line of `labkit pretrain --list`."""
+
+    name: str
+    here: bool
+    kilobytes: str
+    minutes: str
+    measured: str
+
+
+def catalogue(out: Path | str | None = None) -> list[Row]:
+    """Every recipe with what the manifest of a data folder (default: the shipped one) says of its files."""
+    root = Path(out).expanduser() if out else shipped("data")
+    files = manifest.entries(root) if (root / manifest.NAME).is_file() else {}
+    rows = []
+    for name in RECIPES:
+        own = {file: facts for file, facts in files.items() if file.startswith(f"weights/{name}/")}
+        facts = next(iter(own.values()), {})
+        here = bool(own) and all((root / file).is_file() for file in own)
+        size = f"{sum(f['bytes'] for f in own.values()) / 1000:,.0f}" if own else ""
+        minutes = f"{facts['minutes']:.1f}" if "minutes" in facts else ""
+        rows.append(Row(name, here, size, minutes, _measured(facts.get("metrics", {}))))
+    return rows
+
+
+def _measured(metrics: dict[str, Any]) -> str:
+    """Accuracies and the like in words: the first three numbers."""
+    numbers = [(k, v) for k, v in metrics.items() if isinstance(v, float)]
+    return ", ".join(f"{key.replace('_', ' ')} {value:.3g}" for key, value in numbers[:3])
 
 
 def store(name: str, made: Path, command: str, *, root: Path | None = None, **facts: Any) -> list[Path]:

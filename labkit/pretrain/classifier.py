@@ -1,12 +1,12 @@
-"""Generic-label pretraining: the roster's networks and `aviary-vit` learn 200 species that no benchmark holds.
+"""Generic-label pretraining: the roster's networks and `aviary-vit` learn 200 species of no benchmark.
 
-This stands for ImageNet weights. The labels are whole species, disjoint from the benchmark's; no attribute of
-a part is ever a target. Trained through labkit's own `fit`, with label smoothing (arXiv 1512.00567), shifts and
-flips, and AdamW under a cosine: a rate that ends at zero averages the last weights, so there is no EMA beside.
+This stands for ImageNet weights. The labels are whole species, disjoint from the benchmark's; no attribute
+of a part is ever a target. Trained through labkit's own `fit`, with label smoothing (arXiv 1512.00567),
+shifts and flips, and AdamW under a cosine: a rate that ends at zero averages the last weights, so there is no
+EMA beside.
 
 bfloat16 and channels-last memory make the residual networks about twice as fast on a CPU that has the
-instructions, and change no accuracy that we could measure; ViTs train faster without fused attention, whose
-backward is slow on CPUs.
+instructions; ViTs train faster without fused attention, whose backward is slow on CPUs.
 """
 
 from __future__ import annotations
