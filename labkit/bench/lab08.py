@@ -1,0 +1,253 @@
+"""The runs behind lab 08: probes of frozen features over few and many labels, beside networks that train.
+
+A backbone encodes every image once (`FeatureBank`); a run is then a logistic regression whose C is chosen on
+validation images, or the training of a small network for a fixed number of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..profiles import Profile
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+    from ..data import DataModule, FileSet, ImageSet
+    from ..engine import Run
+
+KINDS = ("cls", "patches", "both")
+TUNING_SEEDS = (100, 101, 102)  # never reported
+# Tried on validation alone, at one budget, with the first tuning seed.
+CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
+    "scratch": [{"lr": lr} for lr in (0.001, 0.003, 0.01)],
+    "finetuned": [{"lr": lr} for lr in (0.001, 0.003, 0.01)],
+}
+_LOOKED_AT = 300  # training and test images whose patches are compared with the bird's outline
+_VALIDATIONS = 5  # of a network in training
+
+
+def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
+    """Every run as a flat dict; equal dicts are one run."""
+    s = profile.lab(8)
+    for seed in TUNING_SEEDS:
+        for kind in KINDS:
+            yield _job("tuning", "dinov2", seed, s.per_class, kind=kind)
+    for method, options in CONFIGURATIONS.items():
+        for option in options:
+            yield _job("tuning", method, TUNING_SEEDS[0], s.per_class, **option)
+    yield _job("foreground", "dinov2", 0)
+    yield _job("foreground", "centre", 0)
+    for seed in range(seeds):
+        yield _job("foreground", "twin", seed)
+        for budget in s.budgets:
+            for kind in KINDS:
+                yield _job("main", "dinov2", seed, budget, kind=kind)
+            yield _job("main", "twin", seed, budget, kind=s.kind)
+            yield _job("main", "pixels", seed, budget)
+            yield _job("main", "scratch", seed, budget, lr=s.scratch_lr)
+            yield _job("main", "finetuned", seed, budget, lr=s.finetune_lr)
+
+
+def _job(
+    experiment: str, method: str, seed: int, per_class: int | None = None, **options: Any
+) -> dict[str, Any]:
+    return {"experiment": experiment, "method": method, "seed": seed, "per_class": per_class, **options}
+
+
+def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    """One run: the job with its validation and, outside tuning, its test accuracy (foreground: area)."""
+    method, seed, per_class = job["method"], job["seed"], job["per_class"]
+    if job["experiment"] == "foreground":
+        return {**job, "test": round(foreground(profile, method, seed), 5)}
+    splits = ["val"] if seed in TUNING_SEEDS else ["val", "test"]
+    if method in CONFIGURATIONS:
+        from .. import engine
+
+        done = train_network(profile, method, seed, per_class, job["lr"])
+        scores = {split: engine.evaluate(done.model, getattr(_data(profile), split)) for split in splits}
+        return {**job, **{split: round(score.accuracy, 5) for split, score in scores.items()}}
+    found = features(profile, method, seed)
+    kind = job.get("kind", "pixels")
+    pairs = {split: (found[split][kind], getattr(_data(profile), split).labels) for split in found}
+    rows = few_rows(_data(profile).train, per_class, seed)
+    _, probe = fit_probe([t[rows] for t in pairs["train"]], pairs["val"], profile.lab(8).strengths)
+    return {**job, **{split: round(float(probe.score(*pairs[split])), 5) for split in splits}}
+
+
+@cache
+def _data(profile: Profile) -> DataModule:
+    """All training images, the validation images, and the test images of every run."""
+    from .. import data
+
+    s = profile.lab(8)
+    module = data.load(seed=0, **s.data)
+    module.test = module.test.few(s.test_per_class, seed=0)
+    return module
+
+
+def few_rows(split: ImageSet | FileSet, per_class: int, seed: int) -> Tensor:
+    """Positions in `split` of a seeded, nested budget of so many images of every class."""
+    order = split.ids.cpu().sort()
+    chosen = split.few(per_class, seed=seed).ids.cpu()
+    return order.indices[torch.searchsorted(order.values, chosen)]
+
+
+# Features ---------------------------------------------------------------------------------------------------
+
+
+class Pooled(nn.Module):
+    """A DINOv2 backbone that keeps three vectors of each image: CLS, the mean patch, both side by side."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) in [0, 1] -> 'cls' (B, D), 'patches' (B, D), 'both' (B, 2D)."""
+        out = self.backbone(x)
+        mean = out["patches"].mean(1)
+        return {"cls": out["cls"], "patches": mean, "both": torch.cat([out["cls"], mean], 1)}
+
+
+class Pixels(nn.Module):
+    """The encoder that knows nothing: the image itself, shrunk to `side` by averaging."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) in [0, 1] -> 'pixels' (B, 3 side^2)."""
+        return {"pixels": F.adaptive_avg_pool2d(x, self.side).flatten(1)}
+
+
+@cache
+def features(profile: Profile, method: str, seed: int = 0) -> dict[str, dict[str, Tensor]]:
+    """Features of all splits, split -> kind -> (N, D), of 'dinov2', its random 'twin' or 'pixels'.
+
+    Only the twin depends on the seed.
+    """
+    if method != "twin" and seed:
+        return features(profile, method)
+    s = profile.lab(8)
+    encoder = Pixels(s.pixels) if method == "pixels" else Pooled(backbone(profile, method, seed))
+    return encode(encoder, _data(profile), s.batch_size, keep=method == "dinov2")
+
+
+def encode(
+    encoder: nn.Module, module: DataModule, batch_size: int = 128, *, keep: bool = True
+) -> dict[str, dict[str, Tensor]]:
+    """What `encoder` gives for the three splits: split -> output -> (N, D), float32 on the CPU."""
+    from ..engine import FeatureBank
+
+    banks = {
+        split: FeatureBank(encoder, getattr(module, split), batch_size=batch_size, keep=keep)
+        for split in ("train", "val", "test")
+    }
+    return {split: {name: bank.features(name) for name in bank.names} for split, bank in banks.items()}
+
+
+@cache
+def backbone(profile: Profile, method: str = "dinov2", seed: int = 0) -> nn.Module:
+    """The profile's self-supervised backbone; as 'twin' the same network, randomly initialised."""
+    from ..models import SelfSupervised, load_backbone
+    from ..rng import seed_everything
+
+    trained = load_backbone(profile.self_supervised)
+    if method != "twin":
+        return trained
+    seed_everything(seed)
+    net = type(trained.net)(trained.net.config)
+    scale = {name: tuple(getattr(trained, name).flatten().tolist()) for name in ("mean", "std")}
+    twin = SelfSupervised(net, f"{trained.name} twin", trained.image_size, **scale)
+    return twin.requires_grad_(False).eval()
+
+
+def fit_probe(
+    train: Sequence[Tensor], val: Sequence[Tensor], strengths: Sequence[float]
+) -> tuple[float, Pipeline]:
+    """Logistic regression on standardised features, fitted on `train`, its C chosen on `val`.
+
+    Args:
+        train: features (N, D) and labels (N,).
+        val: the same of the images that choose.
+        strengths: values of C; on a tie the smallest wins.
+
+    Returns:
+        The chosen C and scikit-learn's fitted pipeline of scaler and classifier.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probes = {}
+    for c in sorted(strengths):
+        probes[c] = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(*train)
+    best = max(probes, key=lambda c: probes[c].score(*val))
+    return best, probes[best]
+
+
+# Networks that train, and where a backbone sees the bird ----------------------------------------------------
+
+
+def train_network(
+    profile: Profile, method: str, seed: int, per_class: int, lr: float, *, progress: bool | None = None
+) -> Run:
+    """A small classifier on so many labels per class: 'scratch', or 'finetuned' from its shipped weights."""
+    from dataclasses import replace
+
+    from .. import engine, methods, models
+    from ..rng import seed_everything
+
+    s, module = profile.lab(8), _data(profile)
+    few = replace(module, train=module.train.few(per_class, seed=seed))
+    seed_everything(seed)
+    weights = "pretrained" if method == "finetuned" else None
+    student = models.build(num_classes=module.num_classes, weights=weights, **s.student)
+    epoch = max(1, len(few.train) // s.training["batch_size"])  # steps
+    pause = max(1, s.training["steps"] // epoch // _VALIDATIONS)
+    made = methods.create("scratch", student=student)
+    recipe = {"lr": lr, "validate_every": pause, **s.training}
+    return engine.fit(made, few, seed=seed, progress=progress, **recipe)
+
+
+def foreground(profile: Profile, method: str, seed: int = 0) -> float:
+    """How well one number per patch tells bird from background: area under the ROC curve, 0.5 is chance.
+
+    The number is the first principal component of the patch tokens, fitted on training images; its sign,
+    which is arbitrary, is chosen on them too. Method 'centre' takes minus the distance from the centre.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.metrics import roc_auc_score
+
+    every, found = torch.arange(_LOOKED_AT), {}
+    for split in (_data(profile).train, _data(profile).test):
+        images = split.subset(every * (len(split) // _LOOKED_AT))
+        net = backbone(profile, "dinov2" if method == "centre" else method, seed)
+        with torch.inference_mode():
+            tokens = torch.cat([net(part / 255)["patches"] for part in images.images.split(100)])
+        side = round(tokens.shape[1] ** 0.5)
+        found[split] = tokens.flatten(0, 1), _on_bird(images, side)
+    (train, train_bird), (test, test_bird) = found.values()
+    if method == "centre":
+        line = (torch.arange(side) + 0.5) / side - 0.5
+        near = -(line[:, None] ** 2 + line**2).flatten().repeat(_LOOKED_AT)
+        return float(roc_auc_score(test_bird, near))
+    pca = PCA(1, svd_solver="full").fit(train)
+    sign = 1 if roc_auc_score(train_bird, pca.transform(train)[:, 0]) >= 0.5 else -1
+    return float(roc_auc_score(test_bird, sign * pca.transform(test)[:, 0]))
+
+
+def _on_bird(images: ImageSet, side: int) -> Tensor:
+    """Of every patch, in rows, image after image: does the bird cover more than half of it? (N side^2,)"""
+    from ..data.aviary import annotate
+
+    bird = (annotate(images).parts > 0).float()[:, None]
+    return (F.adaptive_avg_pool2d(bird, side) > 0.5).flatten()
