@@ -45,7 +45,7 @@ class Size:
 
 
 SIZES = {
-    "full": Size(30_000, 2_000, 1.0, "lab"),
+    "full": Size(24_000, 2_000, 1.0, "lab"),
     "small": Size(6_000, 1_000, 0.2, "lab"),
     "test": Size(400, 200, 0.002, "mini"),
 }
@@ -60,8 +60,8 @@ STEPS = {
     "regnety_004_s8": 900,
     VIT_NAME: 4_000,
 }
-RATES = {VIT_NAME: 1e-3}
-_RATE = 4e-3
+RATES = {"regnety_004_s8": 2e-3, VIT_NAME: 1e-3}
+_RATE = 3e-3
 
 
 def pretrain(
