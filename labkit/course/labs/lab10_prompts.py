@@ -263,7 +263,8 @@ ENCODE = Check(
             "the tower run without gradients",
             _reading(gradient=False),
             "The values are right, but no gradient comes through. Frozen means that the tower's own"
-            " weights don't change; the gradient must still pass *through* it to the context: no torch.no_grad() here.",
+            " weights don't change; the gradient must still pass *through* it to the context: no"
+            " torch.no_grad() here.",
         ),
     ),
     properties=(
