@@ -1,6 +1,7 @@
 """The one training loop, evaluation, checkpoints, history and the bank of frozen features."""
 
 from .bank import FeatureBank
+from .bank_text import text_anchors
 from .evaluate import Evaluation, evaluate
 from .fit import fit
 from .history import History
@@ -18,4 +19,5 @@ __all__ = [
     "evaluate",
     "fit",
     "load_run",
+    "text_anchors",
 ]

@@ -193,7 +193,7 @@ class FeatureBank:
         Raises:
             LabkitError: an id or a view is not in the bank.
         """
-        rows = self._rows(index)
+        rows = self.positions(index)
         view = torch.as_tensor(view).cpu().expand(len(rows))
         if len(rows) and not 0 <= int(view.min()) <= int(view.max()) < self.views:
             raise LabkitError(
@@ -204,8 +204,12 @@ class FeatureBank:
         arrays = self._store.arrays.items()
         return {n: torch.from_numpy(np.asarray(a[at])).float().to(index.device) for n, a in arrays}
 
-    def _rows(self, index: Tensor) -> Tensor:
-        """Positions in the split of image ids (B,)."""
+    def positions(self, index: Tensor) -> Tensor:
+        """Where images with these ids (B,) are in the split, (B,) int64.
+
+        Raises:
+            LabkitError: an id is not in the bank.
+        """
         index = index.cpu()
         at = torch.searchsorted(self._ids, index).clamp(max=len(self._ids) - 1)
         lost = index[self._ids[at] != index]

@@ -69,9 +69,15 @@ def split_digest(split: ImageSet | FileSet, samples: Tensor) -> str:
 
 def module_digest(module: nn.Module) -> str:
     """Class, code, settings, parameters and buffers of `module` and of every module in it."""
+    return value_digest(module)
+
+
+def value_digest(value: Any) -> str:
+    """A hash of whatever an encoder is made of: modules, tensors, functions, plain values and containers."""
     total = hashlib.sha256()
-    for part in _describe(module, set(), 0):
-        total.update(part if isinstance(part, bytes) else f"{len(part)}:{part}".encode())
+    for part in _describe(value, set(), 0):
+        total.update(f"{type(part).__name__}{len(part)}:".encode())
+        total.update(part if isinstance(part, bytes) else part.encode())
     return total.hexdigest()
 
 

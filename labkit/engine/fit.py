@@ -15,6 +15,7 @@ from torch import nn
 
 from ..data import Augment, DataModule
 from ..errors import LabkitError, unknown
+from .bank_feed import Banks, Feed
 from .recipe import Recipe
 from .run import Run
 from .trainer import Trainer
@@ -27,6 +28,7 @@ def fit(
     *,
     steps: int | None = None,
     augment: Augment | str | None = "default",
+    bank: Banks = None,
     out: Path | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -45,7 +47,11 @@ def fit(
         data: trains on `.train`, keeps the best weights by `.val`; `.test` is never touched.
         epochs: passes over the training set, of every stage that names no length itself.
         steps: optimiser steps instead of epochs (validated at most 30 times).
-        augment: 'default' takes the data's own, None none; or an `Augment`, or a preset's name.
+        augment: 'default' takes the bank's, or else the data's own, None none; or an `Augment`, or a preset's
+            name.
+        bank: a `FeatureBank` over images that contain the training set, or several by name. Stages that show
+            the images it was made from show exactly its views, one after the other, and find its outputs in
+            `Batch.stored` (of several banks as 'name.output').
         out: folder for config.yaml, history.csv, last.safetensors, best.safetensors (and stageN/);
             None keeps everything in memory.
         resume: go on from `out`'s last checkpoint if there is one.
@@ -60,22 +66,27 @@ def fit(
         of the method is left in eval mode.
 
     Raises:
-        LabkitError: an option is wrong, the training split is empty, the loss is not finite (with its epoch
-            and batch), the folder holds another run, or a checkpoint can't be written or read.
+        LabkitError: an option is wrong, the training split is empty, a bank holds other images, the loss is
+            not finite (with its epoch and batch), the folder holds another run, or a checkpoint can't be
+            written or read.
         KeyboardInterrupt: after saving, when `out` is given: one process saves where it is, several go on
             from the last epoch.
     """
     started = time.perf_counter()
     options = _recipe(recipe)
     _check(method, data, epochs, steps)
-    policy = data.augment if augment == "default" else augment
+    feed = Feed(bank, data.train)
+    policy = feed.policy(data.augment) if augment == "default" else augment
     policy = Augment.named(policy) if isinstance(policy, str) else policy
     config = _config(method, data, options, policy, epochs, steps)
+    if feed.banks:
+        config["banks"] = feed.config()
     trainer = Trainer(
         method,
         data,
         options,
         augment=policy,
+        feed=feed,
         epochs=epochs,
         steps=steps,
         folder=_folder(out, resume, overwrite),

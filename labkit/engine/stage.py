@@ -22,7 +22,8 @@ class Stage:
         name: short, for the history and the progress bar.
         module: what is trained; every other parameter of the method is frozen during the stage.
         epochs: length; None takes what `fit` was asked for.
-        views: 'augment' for augmented images, 'original' for the images as they are.
+        views: 'augment' for augmented images, 'original' for the images as they are; a number V for V fixed
+            augmented views, of which epoch e shows e % V. With a bank, 'augment' is the bank's V.
         losses: `(batch, progress) -> {"total": scalar, ...}`; None takes the method's own `losses`.
         model: the classifier that validation measures; None takes `method.deployed()`.
     """
@@ -30,7 +31,7 @@ class Stage:
     name: str
     module: nn.Module
     epochs: int | None = None
-    views: Literal["augment", "original"] = "augment"
+    views: Literal["augment", "original"] | int = "augment"
     losses: Losses | None = None
     model: nn.Module | None = None
 

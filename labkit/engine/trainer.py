@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..data import Augment, Batch, DataModule, batches
 from ..errors import LabkitError
 from ..rng import seed_everything
+from .bank_feed import Feed
 from .dropout import Clock, keyed_dropout
 from .evaluate import evaluate
 from .recipe import Recipe
@@ -47,6 +48,7 @@ class Trainer:
         recipe: Recipe,
         *,
         augment: Augment | None,
+        feed: Feed,
         epochs: int | None,
         steps: int | None,
         folder: Path | None,
@@ -55,7 +57,7 @@ class Trainer:
         device: str | None,
     ) -> None:
         self.method, self.data, self.recipe, self.augment = method, data, recipe, augment
-        self.epochs, self.steps = epochs, steps
+        self.feed, self.epochs, self.steps = feed, epochs, steps
         self.accelerator = make_accelerator(recipe, device)
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
@@ -75,6 +77,7 @@ class Trainer:
         """Train all stages, from the last checkpoint if `resume` finds one."""
         seed_everything(self.recipe.seed)
         stages = self.method.stages() if hasattr(self.method, "stages") else [Stage("train", self.method)]
+        self.feed.check(stages, self.augment)
         self.method.to(self.device)
         flags = {p: p.requires_grad for p in self.method.parameters()}
         saved = self.store.read(self.method) if resume else None
@@ -101,6 +104,7 @@ class Trainer:
 
     def _stage(self, stage: Stage, saved: tuple | None, interrupt: threading.Event) -> None:
         self.watched = stage.model or self.method.deployed()
+        self.shown = self.feed.shown(stage, self.augment)
         self.step_module, self.optimizer = self._prepare(stage)
         self.kept = None
         if saved:
@@ -108,7 +112,7 @@ class Trainer:
             self.kept = self.store.read_best() if self.at.best >= 0 else None
         elif self.at.stage == 0:  # whatever cuts the first epoch short, there is a run to go on with
             self.store.save(self.method, self.optimizer, self.at)
-        self.per_epoch = self.at.step + len(self._batches(stage))
+        self.per_epoch = self.at.step + len(self._batches())
         in_steps = self.steps is not None and stage.epochs is None
         self.total = self.steps if in_steps else self.per_epoch * (stage.epochs or self.epochs)
         epochs = math.ceil(self.total / self.per_epoch)
@@ -153,7 +157,7 @@ class Trainer:
 
     def _epoch(self, stage: Stage, interrupt: threading.Event) -> None:
         self._modes(stage)
-        for batch in self._batches(stage):
+        for batch in self._batches():
             done = self.at.epoch * self.per_epoch + self.at.step
             if done >= self.total:
                 break
@@ -173,6 +177,7 @@ class Trainer:
     def _step(self, batch: Batch, progress: float) -> None:
         if self.dtype == torch.float64:
             batch = batch._replace(image=batch.image.double())
+        batch = self.shown.fill(batch)
         n = len(batch.label)
         self.clock.tick(self.at.epoch, batch.index)
         self.records.begin()
@@ -186,14 +191,16 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.trained, self.recipe.clip)
         self.optimizer.step()
 
-    def _batches(self, stage: Stage):
+    def _batches(self):
         return batches(
             self.data.train,
             self.recipe.batch_size,
             seed=self.recipe.seed,
             epoch=self.at.epoch,
             shuffle=True,
-            augment=self.augment if stage.views == "augment" else None,
+            augment=self.shown.augment,
+            views=self.shown.views,
+            view_seed=self.shown.seed,
             device=self.device,
             rank=self.rank,
             world=self.world,
