@@ -16,7 +16,7 @@ _TOWER = {
     "depths": (2, 2, 4, 2),
     "dims": (32, 64, 128, 256),
     "stem_type": "overlap_act",
-    "conv_mlp": True,
+    "kernel_sizes": 3,
     "ls_init_value": None,
 }
 _FACTS = {"input_size": (3, 64, 64), "pool_size": (2, 2), "first_conv": "stem.0", "classifier": "head.fc"}
