@@ -6,7 +6,7 @@ validation images, or the training of a small network for a fixed number of step
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -102,18 +102,24 @@ def few_rows(split: ImageSet | FileSet, per_class: int, seed: int) -> Tensor:
 # Features ---------------------------------------------------------------------------------------------------
 
 
+def pool(tokens: Tensor, kind: str) -> Tensor:
+    """One vector per image from tokens (B, 1 + P, D): 'cls' (B, D), 'patches' (B, D), 'both' (B, 2D)."""
+    cls, patches = tokens[:, 0], tokens[:, 1:].mean(1)
+    return {"cls": cls, "patches": patches, "both": torch.cat([cls, patches], 1)}[kind]
+
+
 class Pooled(nn.Module):
     """A DINOv2 backbone that keeps three vectors of each image: CLS, the mean patch, both side by side."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, pool: Callable[[Tensor, str], Tensor] = pool) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.pool = backbone, pool
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) in [0, 1] -> 'cls' (B, D), 'patches' (B, D), 'both' (B, 2D)."""
         out = self.backbone(x)
-        mean = out["patches"].mean(1)
-        return {"cls": out["cls"], "patches": mean, "both": torch.cat([out["cls"], mean], 1)}
+        tokens = torch.cat([out["cls"][:, None], out["patches"]], 1)  # registers are left out already
+        return {kind: self.pool(tokens, kind) for kind in KINDS}
 
 
 class Pixels(nn.Module):

@@ -52,6 +52,20 @@ def tsne(features, *, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
     return made.fit_transform(x.astype(np.float32))
 
 
+def some_groups(groups: Sequence[str], most: int, images: int, seed: int = 0) -> list[int]:
+    """Positions of at most so many images of the first `most` groups, drawn by the seed.
+
+    Args:
+        groups: the group of each image, by name.
+        most: how many groups, in the order in which they come.
+        images: how many of their images.
+        seed: of the draw.
+    """
+    kept = set(list(dict.fromkeys(groups))[:most])
+    rows = np.array([i for i, name in enumerate(groups) if name in kept])
+    return np.random.default_rng(seed).permutation(rows)[:images].tolist()
+
+
 def plot_map(points, groups: Sequence[str], title: str = "", *, legend: bool = True) -> Figure:
     """Points (N, 2) with a colour *and* a marker for each group, at most seven groups.
 

@@ -71,7 +71,7 @@ def _line(features: bytes, labels: tuple[int, ...], c: float) -> LogisticRegress
 
 def _fit(
     train_x, train_y, val_x, val_y, strengths, *, scale_on: str = "train", judge_on: str = "val",
-    choose: Any = max, inverse: bool = False, scaler: Any = StandardScaler,
+    inverse: bool = False, scaler: Any = StandardScaler,
 ) -> tuple[float, dict[float, _Scaled]]:  # fmt: skip
     """A probe for every C with one thing done differently, and the C it chooses."""
     sets = {"train": train_x, "val": val_x, "all": torch.cat([train_x, val_x])}
@@ -82,7 +82,7 @@ def _fit(
         line = _line(x.astype(np.float64).tobytes(), tuple(train_y.tolist()), 1 / c if inverse else c)
         probes[c] = _Scaled(scale, line)
     judges = {"train": (train_x, train_y), "val": (val_x, val_y)}[judge_on]
-    return choose(probes, key=lambda c: probes[c].score(np.asarray(judges[0]), judges[1])), probes
+    return max(probes, key=lambda c: probes[c].score(np.asarray(judges[0]), judges[1])), probes
 
 
 def _variant(**switches: Any) -> Any:
@@ -158,11 +158,6 @@ PROBE = Check(
             _variant(judge_on="train"),
             "On its own training images the weakest penalty nearly always wins. Choose by the accuracy on the"
             " validation images.",
-        ),
-        Misconception(
-            "the worst C chosen",
-            _variant(choose=min),
-            "This C has the *lowest* validation accuracy. Did min slip in for max?",
         ),
         Misconception(
             "C taken for the penalty",
