@@ -17,7 +17,7 @@ from ..profiles import Profile, profile
 from .pool import pool
 from .results import Results
 
-GRIDS = {1: "labkit.bench.lab01", 2: "labkit.bench.lab02", 8: "labkit.bench.lab08"}
+GRIDS = {1: "labkit.bench.lab01", 2: "labkit.bench.lab02", 8: "labkit.bench.lab08", 10: "labkit.bench.lab10"}
 
 
 def run_lab(

@@ -43,6 +43,7 @@ class PromptLearner(nn.Module):
     Attributes:
         context: the parameter V, (M, W) or (C, M, W), of the token embeddings' width W.
         tokens: (C, L) ids with placeholders where V goes; tells the tower where the text ends.
+        lengths: number of tokens of each class name.
 
     Raises:
         LabkitError: no classes, a name that doesn't fit, an unknown position, or a tower without tokens.
@@ -81,8 +82,8 @@ class PromptLearner(nn.Module):
             start, end = _span(vlm, words)
             initial = embed(vlm, vlm.tokenizer([words]))[0, start:end].clone()
         self.n_ctx = _count(n_ctx, initial, words)
-        tokens, lengths = self._tokenise(vlm)
-        order = _order(lengths, self.n_ctx, position, tokens.shape[1])
+        tokens, self.lengths = self._tokenise(vlm)
+        order = _order(self.lengths, self.n_ctx, position, tokens.shape[1])
         embedded = embed(vlm, tokens)
         if initial is None:
             generator = torch.Generator().manual_seed(seed)
@@ -96,6 +97,11 @@ class PromptLearner(nn.Module):
         for name, tensor in {"base": embedded, "order": order, "tokens": tokens}.items():
             self.register_buffer(name, tensor.to(embedded.device), persistent=False)
         self.register_load_state_dict_pre_hook(_only_context)
+
+    @property
+    def vlm(self) -> VisionLanguage:
+        """The frozen model that reads the prompts."""
+        return self._vlm[0]
 
     @property
     def prefix(self) -> Tensor:
@@ -116,16 +122,16 @@ class PromptLearner(nn.Module):
 
     def forward(self) -> Tensor:
         """The head: unit vectors (C, E) of the prompts, with a gradient to V through the text tower."""
-        return encode_embedded(self._vlm[0], self.assembled(), self.tokens, chunk=self.chunk)
+        return encode_embedded(self.vlm, self.assembled(), self.tokens, chunk=self.chunk)
 
     def _tokenise(self, vlm: VisionLanguage) -> tuple[Tensor, list[int]]:
         """Ids (C, L) of 'X X ... X name.' and the number of tokens of each name."""
         filler = " ".join(["X"] * self.n_ctx)
         texts = [f"{filler} {_tidy(name)} ." for name in self.classes]
-        lengths = [len(_encode(vlm, _tidy(name))) for name in self.classes]
+        lengths = [len(encode_words(vlm, _tidy(name))) for name in self.classes]
         longest = vlm.context_length
         for name, length, text in zip(self.classes, lengths, texts, strict=True):
-            needed = len(_encode(vlm, text)) + 2
+            needed = len(encode_words(vlm, text)) + 2
             if length == 0:
                 raise LabkitError(f"The class name {name!r} has no tokens: give every class a name.")
             if needed > longest:
@@ -135,7 +141,7 @@ class PromptLearner(nn.Module):
                     " or shorter names."
                 )
         tokens = vlm.tokenizer(texts)
-        if len(_encode(vlm, filler)) != self.n_ctx or len(tokens[:, 1 : 1 + self.n_ctx].unique()) != 1:
+        if len(encode_words(vlm, filler)) != self.n_ctx or len(tokens[:, 1 : 1 + self.n_ctx].unique()) != 1:
             raise LabkitError(
                 f"The tokeniser of '{vlm.name}' doesn't read 'X X' as a start token and one token per X:"
                 " CoOp's prompts can't be laid out for it."
@@ -192,40 +198,6 @@ def _encode_part(vlm: VisionLanguage, embedded: Tensor, tokens: Tensor) -> Tenso
     return F.normalize(features.float(), dim=-1)
 
 
-def nearest_words(
-    vlm: VisionLanguage, vectors: Tensor, k: int = 3, *, words: Sequence[str] | None = None
-) -> list[list[tuple[str, float]]]:
-    """The k tokens nearest to each vector (M, W), with their Euclidean distances, as the paper's table 4.
-
-    Args:
-        words: candidates, each one token long (others are left out); None takes the whole vocabulary.
-
-    Raises:
-        LabkitError: the tokeniser can't say its words, or none of `words` is one token.
-    """
-    table = embedding_of(vlm).weight.detach()
-    ids = _candidates(vlm, words)
-    k = min(k, len(ids))
-    distances = torch.cdist(vectors.detach().float(), table[ids].float())
-    near, at = distances.topk(k, largest=False)
-    return [
-        [(vlm.tokenizer.decode([ids[j]]).strip(), d) for j, d in zip(row, values, strict=True)]
-        for row, values in zip(at.tolist(), near.tolist(), strict=True)
-    ]
-
-
-def _candidates(vlm: VisionLanguage, words: Sequence[str] | None) -> list[int]:
-    if not hasattr(vlm.tokenizer, "decode"):
-        raise LabkitError(f"The tokeniser of '{vlm.name}' can't turn ids into words.")
-    if words is None:
-        return list(range(embedding_of(vlm).num_embeddings))
-    found = {tuple(_encode(vlm, word)) for word in words}
-    ids = sorted(entry[0] for entry in found if len(entry) == 1)
-    if not ids:
-        raise LabkitError(f"None of the {len(words)} words is a single token of '{vlm.name}'.")
-    return ids
-
-
 def _only_context(module: nn.Module, state: dict, prefix: str, *_: object) -> None:
     """Drop what a checkpoint holds of another class list (the authors' code saves prefix and suffix)."""
     kept = f"{prefix}context"
@@ -246,7 +218,7 @@ def _tidy(name: str) -> str:
     return re.sub(r"[_\s]+", " ", name).strip()
 
 
-def _encode(vlm: VisionLanguage, text: str) -> list[int]:
+def encode_words(vlm: VisionLanguage, text: str) -> list[int]:
     """Ids of a text without start and end."""
     tokenizer = vlm.tokenizer
     if hasattr(tokenizer, "encode"):
@@ -256,7 +228,7 @@ def _encode(vlm: VisionLanguage, text: str) -> list[int]:
 
 def _span(vlm: VisionLanguage, words: str) -> tuple[int, int]:
     """Positions of a text's own tokens in its row of ids."""
-    count = len(_encode(vlm, words))
+    count = len(encode_words(vlm, words))
     if not 0 < count <= vlm.context_length - 2:
         raise LabkitError(f"words={words!r} are {count} tokens: give 1 to {vlm.context_length - 2}.")
     return 1, 1 + count

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from labkit.errors import LabkitError
-from labkit.models.prompts import PromptLearner, embed, embedding_of, encode_embedded, nearest_words
+from labkit.models.prompts import PromptLearner, embed, embedding_of, encode_embedded
 from labkit.models.vlm import VisionLanguage
 
 NAMES = ["red-billed reedfinch", "wren", "plain-winged long-billed sandlark", "glen_robin"]
@@ -223,17 +223,3 @@ def test_a_tokeniser_with_other_placeholders_is_refused(vlm):
     )
     with pytest.raises(LabkitError, match="one token per X"):
         PromptLearner(other, ["owl"], n_ctx=3)
-
-
-def test_nearest_words_are_found(vlm):
-    table = embedding_of(vlm).weight
-    (first,) = vlm.tokenizer.encode("photo")
-    found = nearest_words(vlm, table[[first]] + 1e-4, k=2)
-    assert found[0][0][0] == "photo"
-    assert 0 < found[0][0][1] < 0.01 < found[0][1][1]
-    among = nearest_words(vlm, table[[first]], k=3, words=["a", "bird", "reedfinch", "red"])
-    assert {word for word, _ in among[0]} <= {"a", "bird", "red"}  # reedfinch is two tokens
-    distances = [d for _, d in among[0]]
-    assert distances == sorted(distances)
-    with pytest.raises(LabkitError, match="single token"):
-        nearest_words(vlm, table[:1], words=["reedfinch"])
