@@ -14,11 +14,10 @@
 # %% tags=["setup"]
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -136,20 +135,12 @@ to_rgb = answer("08-rgb", to_rgb)
 
 # %%
 # One photograph as four real files, read back twice: by convert alone, and by your function.
-photo = Image.fromarray(birds.test.images[0].permute(1, 2, 0).numpy())
-disc = Image.new("L", photo.size)
-ImageDraw.Draw(disc).ellipse((2, 2, photo.width - 3, photo.height - 3), fill=255)
-cut = Image.composite(photo, Image.new("RGB", photo.size), disc)  # black outside, and transparent
-cut.putalpha(disc)
-files = {"grey": photo.convert("L"), "palette": photo.quantize(16), "cut-out": cut, "colour": photo}
+photo = birds.test.images[0].permute(1, 2, 0).numpy()
 with tempfile.TemporaryDirectory() as folder:
-    for name, picture in files.items():
-        picture.save(Path(folder, f"{name}.png"))
-    opened = [Image.open(Path(folder, f"{name}.png")) for name in files]
-    versions = [picture.convert("RGB") for picture in opened] + [to_rgb(picture) for picture in opened]
-titles = [
-    f"{how}\n{name} ({o.mode})" for how in ("convert", "yours") for name, o in zip(files, opened, strict=True)
-]
+    files = lab08.four_files(photo, folder)  # 'grey', 'palette', 'cut-out' and 'colour' -> a PNG file each
+    opened = {name: Image.open(file) for name, file in files.items()}
+    versions = [picture.convert("RGB") for picture in opened.values()] + [*map(to_rgb, opened.values())]
+titles = [f"{how}\n{name} ({o.mode})" for how in ("convert", "yours") for name, o in opened.items()]
 pixels = torch.from_numpy(np.stack(versions)).permute(0, 3, 1, 2)  # (8, 3, H, W)
 show(
     views.plot_images(pixels, titles, columns=4, size=1.4),
@@ -180,16 +171,14 @@ show(
 # token 0.
 
 # %%
-folder = models.pretrained(
-    profile.self_supervised
-)  # ours: shipped and verified; a published one: from the hub
+folder = models.pretrained(profile.self_supervised)  # shipped, or cached from the Hugging Face hub
 processor = AutoImageProcessor.from_pretrained(folder)
 backbone = AutoModel.from_pretrained(folder).to(device)
-registers = getattr(backbone.config, "num_register_tokens", 0)
 
 inputs = processor(images=[to_rgb(picture) for picture in versions], return_tensors="pt")
 print("pixels: ", tuple(inputs["pixel_values"].shape))
 print("tokens: ", tuple(backbone(**inputs.to(device)).last_hidden_state.shape))
+print("registers:", getattr(backbone.config, "num_register_tokens", 0))
 print(f"weights: {sum(w.numel() for w in backbone.parameters()) / 1e6:.1f} million")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ..profiles import Profile
 
 if TYPE_CHECKING:
+    import numpy as np
     from sklearn.pipeline import Pipeline
 
     from ..data import DataModule, FileSet, ImageSet
@@ -198,6 +200,25 @@ def fit_probe(
         probes[c] = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000)).fit(*train)
     best = max(probes, key=lambda c: probes[c].score(*val))
     return best, probes[best]
+
+
+def four_files(photo: np.ndarray, folder: Path | str) -> dict[str, Path]:
+    """One photograph (H, W, 3) uint8 as four PNG files: 'grey', 'palette', 'cut-out' and 'colour'.
+
+    The cut-out is a disc; around it the file is transparent and, as most programs save it, black.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(photo)
+    disc = Image.new("L", picture.size)
+    ImageDraw.Draw(disc).ellipse((2, 2, picture.width - 3, picture.height - 3), fill=255)
+    cut = Image.composite(picture, Image.new("RGB", picture.size), disc)
+    cut.putalpha(disc)
+    made = {"grey": picture.convert("L"), "palette": picture.quantize(16), "cut-out": cut, "colour": picture}
+    files = {name: Path(folder, f"{name}.png") for name in made}
+    for name, file in files.items():
+        made[name].save(file)
+    return files
 
 
 # Networks that train, and where a backbone sees the bird ----------------------------------------------------

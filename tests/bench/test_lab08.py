@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
@@ -63,6 +64,16 @@ def test_pixels_are_averaged():
     x = torch.rand(2, 3, 8, 8)
     small = lab08.Pixels(4)(x)["pixels"].view(2, 3, 4, 4)
     assert torch.allclose(small[1, 2, 0, 3], x[1, 2, :2, 6:].mean())
+
+
+def test_four_files_are_four_kinds_of_pictures(tmp_path):
+    photo = np.random.default_rng(0).integers(1, 256, (16, 16, 3), dtype=np.uint8)
+    opened = {name: Image.open(file) for name, file in lab08.four_files(photo, tmp_path).items()}
+    assert [picture.mode for picture in opened.values()] == ["L", "P", "RGBA", "RGB"]
+    assert np.array_equal(opened["colour"], photo)
+    cut = np.asarray(opened["cut-out"])
+    assert cut[0, 0].tolist() == [0, 0, 0, 0]
+    assert cut[8, 8].tolist() == [*photo[8, 8], 255]
 
 
 def test_probe_learns_its_scaler_on_training_images_and_its_c_on_validation():
