@@ -70,7 +70,7 @@ def test_another_class_count_gets_a_new_head_that_the_seed_decides(tiny):
 
 def test_other_settings_than_the_shipped_ones_are_refused(tiny):
     with pytest.raises(LabkitError, match=r"does not fit 'tiny'.*\(16, 3, 3, 3\) in the file"):
-        build("tiny", 200, weights="pretrained", widths=(8, 8, 8, 8))
+        build("tiny", 200, weights="pretrained", widths=(8, 24, 32, 48))
 
 
 def spoil_truncate(file: Path) -> None:
