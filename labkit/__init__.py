@@ -14,6 +14,7 @@ _NAMES = {
     "profile": "labkit.profiles",
     "check": "labkit.course",
     "answer": "labkit.course",
+    "cka": "labkit.models.cka",
     "LabkitError": "labkit.errors",
 }
 __all__ = ["__version__", *_MODULES, *_NAMES]

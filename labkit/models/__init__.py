@@ -2,6 +2,7 @@
 
 from . import lora
 from .build import available, build
+from .cka import cka, minibatch_cka
 from .classifier import Classifier, DirectTap, Parts
 from .cost import Cost, cost
 from .digits import SmallCNN, small_cnn
@@ -27,12 +28,14 @@ __all__ = [
     "VisionLanguage",
     "available",
     "build",
+    "cka",
     "cost",
     "latency",
     "load_backbone",
     "load_vlm",
     "load_weights",
     "lora",
+    "minibatch_cka",
     "pretrained",
     "register",
     "small_cnn",
