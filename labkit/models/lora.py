@@ -86,6 +86,17 @@ def from_transformers(model: PreTrainedModel) -> Classifier:
     return made
 
 
+def eager_attention(model: nn.Module) -> nn.Module:
+    """On a CPU, let timm's attention run as plain matrix products, and return the model.
+
+    The result is the same up to rounding; the fused kernel's backward pass is the slower one there.
+    """
+    for module in model.modules():
+        if hasattr(module, "fused_attn") and not torch.cuda.is_available():
+            module.fused_attn = False
+    return model
+
+
 def add_lora(
     classifier: Classifier,
     rank: int = 16,
