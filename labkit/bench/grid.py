@@ -17,7 +17,8 @@ from ..profiles import Profile, profile
 from .pool import pool
 from .results import Results
 
-GRIDS = {1: "labkit.bench.lab01", 2: "labkit.bench.lab02", 8: "labkit.bench.lab08", 10: "labkit.bench.lab10"}
+GRIDS = {n: f"labkit.bench.lab{n:02d}" for n in (1, 2, 8, 9, 10)}
+_MEASURED = ("val", "test", "ms", "memory", "disk")  # what a run adds to its job
 
 
 def run_lab(
@@ -119,4 +120,4 @@ def _estimate(grid: str, missing: list[dict], setting: Profile, workers: int) ->
 
 
 def _key(row: dict[str, Any]) -> str:
-    return json.dumps({k: v for k, v in row.items() if k not in ("val", "test")}, sort_keys=True)
+    return json.dumps({k: v for k, v in row.items() if k not in _MEASURED}, sort_keys=True)
