@@ -39,8 +39,8 @@ class Size:
 
 
 SIZES = {
-    "full": Size(40_000, 3, 256, "lab"),
-    "small": Size(16_000, 2, 256, "lab"),
+    "full": Size(40_000, 2, 256, "lab"),
+    "small": Size(16_000, 1, 256, "lab"),
     "test": Size(256, 2, 64, "mini"),
 }
 

@@ -232,27 +232,34 @@ def test_damaged_and_foreign_weights_are_refused(weights, tmp_path):
         load_vlm("aviary-clip", weights=tmp_path / "nowhere.safetensors")
 
 
+def test_without_cache_and_offline_one_sentence_names_what_is_missing(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "is_offline_mode", lambda: True)
+    with pytest.raises(MissingError, match=r"4.8 GB, licence MIT.*hf download laion/CLIP-convnext_xxlarge"):
+        load_vlm("convnext_xxlarge")
+
+
 def test_without_cache_and_with_a_silent_host_it_says_so_soon(tmp_path):
     """The host takes the connection and never answers: the worst kind of network for a classroom."""
     code = """
 import time
 from labkit.models import load_vlm
-for name in ("ViT-B-16", "convnext_xxlarge"):
-    start = time.monotonic()
-    try:
-        load_vlm(name)
-    except FileNotFoundError as error:
-        print(error)
-    assert time.monotonic() - start < 30
+start = time.monotonic()
+try:
+    load_vlm("ViT-B-16")
+except FileNotFoundError as error:
+    print(error)
+assert time.monotonic() - start < 60  # imports included; the host itself is given 6
 """
     with socket.create_server(("127.0.0.1", 0)) as silent:
         here = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HOME": str(tmp_path)}
         environment = {**os.environ, **here, "no_proxy": "127.0.0.1", "HF_HUB_OFFLINE": ""}
         command = [sys.executable, "-c", code]
         done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, check=True, timeout=90
+            command, capture_output=True, text=True, env=environment, check=True, timeout=120
         )
-    small, large = done.stdout.strip().splitlines()
-    assert "hf download laion/CLIP-ViT-B-16-laion2B-s34B-b88K open_clip_model.safetensors" in small
-    assert "4.8 GB, licence MIT" in large
-    assert small.endswith("LABKIT_PROFILE=cpu.")
+    message = done.stdout.strip()
+    assert "hf download laion/CLIP-ViT-B-16-laion2B-s34B-b88K open_clip_model.safetensors" in message
+    assert message.endswith("LABKIT_PROFILE=cpu.")
