@@ -7,6 +7,8 @@ https://arxiv.org/abs/2304.07193; registers: Darcet et al., 2023, https://arxiv.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +71,8 @@ class SelfSupervised(nn.Module):
                 f" is no multiple of that: choose {near}."
             )
         self.image_size = image_size
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Encode images (B, 3, H, W), floats in [0, 1], resized to (S, S) where they are not.
@@ -133,11 +135,26 @@ def load_backbone(name: str | Path = "aviary-dinov2", *, image_size: int | None 
     if image_size:
         settings["image_size"] = image_size
     try:
-        net = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        with _no_bar():  # a moment's work
+            net = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise LabkitError(f"{folder} holds no model that transformers can load ({reason}).") from error
     return SelfSupervised(net, name=str(name), **settings).requires_grad_(False).eval()
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Switch transformers' progress bars off for a while."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _processor(folder: Path) -> dict[str, Any]:
