@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from ..models import Classifier
 
 TUNING_SEEDS = (100,)  # never reported
-RATES: dict[str, tuple[float, ...]] = {  # four for each method, tried on validation alone
-    "probe": (0.003, 0.01, 0.03, 0.1),
-    "lora": (0.001, 0.0025, 0.005, 0.01),
-    "full": (0.0001, 0.0003, 0.0006, 0.0015),
+RATES: dict[str, tuple[float, ...]] = {  # three for each method, tried on validation alone
+    "probe": (0.01, 0.03, 0.1),
+    "lora": (0.002, 0.005, 0.0125),
+    "full": (0.0002, 0.0005, 0.00125),
 }
 METHODS = tuple(RATES)
 
@@ -43,6 +43,7 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
             yield {"experiment": "main", "method": method, "seed": seed}
     for seed in range(min(seeds, s.sweep_seeds)):
         yield {"experiment": "frozen head", "method": "lora", "seed": seed}
+    for seed in range(min(seeds, s.sweep_seeds)):
         for rank in s.ranks:
             yield {"experiment": "rank", "method": "lora", "seed": seed, "rank": rank}
 
@@ -65,19 +66,21 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
 def _accuracies(
     profile: Profile, method: str, seed: int, rank: int, lr: float | None, frozen: bool, reported: bool
 ) -> dict[str, float]:
+    import torch
+
     from .. import engine
 
     module = _data(profile, seed)
     model = adapted(profile, method, module.num_classes, seed, rank=rank)
+    precision = profile.lab(9).bench_precision
     if frozen:
         model.head.requires_grad_(False)
-    if method == "before":
+    if method != "before":
+        train(profile, model, module, seed, lr=lr, precision=precision)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         found = {"val": engine.evaluate(model, module.val).accuracy}
-    else:
-        precision = profile.lab(9).bench_precision
-        found = {"val": train(profile, model, module, seed, lr=lr, precision=precision).accuracy}
-    if reported:
-        found["test"] = engine.evaluate(model, module.test).accuracy
+        if reported:
+            found["test"] = engine.evaluate(model, module.test).accuracy
     return {name: round(accuracy, 5) for name, accuracy in found.items()}
 
 
