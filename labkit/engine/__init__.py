@@ -1,6 +1,7 @@
 """The one training loop, evaluation, checkpoints, history and the bank of frozen features."""
 
 from .bank import FeatureBank
+from .bank_list import banks, remove_banks
 from .bank_text import text_anchors
 from .evaluate import Evaluation, evaluate
 from .fit import fit
@@ -16,8 +17,10 @@ __all__ = [
     "Recipe",
     "Run",
     "Stage",
+    "banks",
     "evaluate",
     "fit",
     "load_run",
+    "remove_banks",
     "text_anchors",
 ]

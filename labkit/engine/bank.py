@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..data import Augment, Batch, FileSet, ImageSet, batches
 from ..errors import LabkitError, unknown
 from .bank_encode import Encoding, rechunk, rows_of
-from .bank_key import key_of, module_digest, sample_digests, split_digest
+from .bank_key import key_of, module_digest, sample_digests, split_digest, transform_digest
 from .bank_store import Parts, Store
 from .recipe import Recipe
 from .session import _device
@@ -123,6 +123,7 @@ class FeatureBank:
             "split": split_digest(self.split, self.samples),
             "images": len(self.split),
             "image_size": self.split.image_size,
+            "code": transform_digest(not plain),
             "augment": None if plain else asdict(self.augment),
             "seed": None if plain else self.seed,
             "views": self.views,

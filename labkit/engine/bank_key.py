@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import FileSet, ImageSet
+from .. import rng
+from ..data import FileSet, ImageSet, augment, images
 from ..errors import MissingError
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, Path)
@@ -79,6 +80,12 @@ def value_digest(value: Any) -> str:
         total.update(f"{type(part).__name__}{len(part)}:".encode())
         total.update(part if isinstance(part, bytes) else part.encode())
     return total.hexdigest()
+
+
+def transform_digest(augmented: bool) -> str:
+    """The code that makes a view: how an image is decoded and scaled, and if `augmented` what is drawn."""
+    modules = (images, augment, rng) if augmented else (images,)
+    return hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in modules)).hexdigest()
 
 
 def key_of(facts: dict[str, Any]) -> str:

@@ -34,6 +34,44 @@ def root() -> Path:
     return cache() / "features"
 
 
+def journal(folder: Path) -> dict[tuple[int, int], dict[str, str]]:
+    """Checksums by (view, first row) of the chunks that were written; a torn line doesn't count."""
+    written = {}
+    with contextlib.suppress(OSError):
+        for line in (folder / "chunks.jsonl").read_bytes().splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                written[entry["view"], entry["first"]] = entry["sums"]
+    return written
+
+
+@contextlib.contextmanager
+def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Alone with a bank's folder, among processes and threads; a killed process holds nothing.
+
+    Raises:
+        LabkitError: somebody else is, and there is no `waiting` to say so before it waits.
+        OSError, NotImplementedError: the cache or its file system allows no lock.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=1.0)
+    except Timeout:
+        if waiting is None:
+            raise LabkitError(
+                f"{folder} is being written by another process: wait until it is done."
+            ) from None
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @dataclass
 class Store:
     """The arrays of one bank.
@@ -80,8 +118,11 @@ class Store:
         """
         self._read()
         if self.done and not self.missing:  # also where the cache can only be read
+            with contextlib.suppress(OSError):
+                os.utime(self.folder / "about.json")  # used today
             return
-        with self._locked(waiting):
+        with contextlib.ExitStack() as stack:
+            self._lock(stack, waiting)
             self._read()
             if self.damage:
                 left = f"{len(self.missing)} of {len(self.missing) + len(self.done)} chunks"
@@ -99,14 +140,10 @@ class Store:
 
     def open(self, name: str, view: int) -> np.ndarray:
         """One view of one output, (N, ...); writing into it changes nobody else's."""
-        if self.folder is None:
-            return self.arrays[name][view].copy()
-        return np.load(self._file(name), mmap_mode="c")[view]
-
-    def remove(self) -> None:
-        """Delete the bank's files."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError, ValueError):  # the files may have been removed meanwhile
+            if self.folder is not None:
+                return np.load(self._file(name), mmap_mode="c")[view]
+        return np.array(self.arrays[name][view])
 
     # Reading -----------------------------------------------------------------------------------------------
 
@@ -129,20 +166,10 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             self.done, self.arrays, self.damage = set(), {}, str(error).rstrip(".")
             return
-        written = self._journal()
+        written = journal(self.folder)
         self.done = {chunk for chunk, sums in written.items() if self._sums(*chunk) == sums}
         if len(self.done) < len(written):
             self.damage = "checksums differ"
-
-    def _journal(self) -> dict[tuple[int, int], dict[str, str]]:
-        """Checksums of the chunks that were written; a line that was cut off doesn't count."""
-        written = {}
-        with contextlib.suppress(OSError):
-            for line in (self.folder / "chunks.jsonl").read_bytes().splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    entry = json.loads(line)
-                    written[entry["view"], entry["first"]] = entry["sums"]
-        return written
 
     def _sums(self, view: int, first: int) -> dict[str, str]:
         rows = slice(first, first + self.chunk)
@@ -160,28 +187,14 @@ class Store:
 
     # Writing -----------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _locked(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """Alone with the folder; without one where it can't be had."""
+    def _lock(self, stack: contextlib.ExitStack, waiting: Callable[[], None]) -> None:
+        """Be alone with the folder until the stack closes; where that can't be had, go without the folder."""
         if self.folder is None:
-            yield
             return
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder.with_name(f"{self.key}.lock"))
         try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=1.0)
-            except Timeout:
-                waiting()
-                lock.acquire()
+            stack.enter_context(locked(self.folder, waiting))
         except (OSError, NotImplementedError) as error:
             self._to_memory(error)  # the files stay: somebody else may be writing them
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _put(self, view: int, first: int, parts: Parts) -> None:
         """Keep one finished chunk."""
@@ -208,7 +221,7 @@ class Store:
         whole = {name: (self.views, self.n, *shape) for name, shape in shapes.items()}
         if self.folder is not None:
             try:
-                self.remove()
+                shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(parents=True, exist_ok=True)
                 for name, shape in whole.items():
                     _empty_npy(self._file(name), shape, self.dtype)
@@ -255,7 +268,7 @@ class Store:
                 kept[name][rows] = array[rows]
         self.arrays = kept
         if free:
-            self.remove()
+            shutil.rmtree(self.folder, ignore_errors=True)
         self.folder = None
 
     def _file(self, name: str) -> Path:
