@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModel
+from transformers.utils.logging import disable_progress_bar
 
 import labkit
 from labkit import answer, check, data, engine, models, paths, views
@@ -35,6 +36,7 @@ p = profile.lab(8)
 torch.set_num_threads(p.threads)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 results = read_results("lab08")
+disable_progress_bar()
 
 # %% tags=["nbval-check-output"]
 budgets = sorted({row["per_class"] for row in results.select(experiment="main")})

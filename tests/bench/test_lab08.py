@@ -108,14 +108,14 @@ class Toy(Profile):
     def lab(self, number: int | str) -> SimpleNamespace:
         short = {"steps": 3, "batch_size": 48, "optimizer": "adamw", "weight_decay": 0.05}
         changed = {"data": {"name": "aviary", "size": "mini"}, "test_per_class": 2, "strengths": [0.01],
-                   "training": short, "budgets": [1, 2]}  # fmt: skip
+                   "training": short, "budgets": [1, 2], "per_class": 2}  # fmt: skip
         return SimpleNamespace(**(vars(super().lab(number)) | changed))
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     folder = tmp_path_factory.mktemp("dinov2")
-    torch.manual_seed(0)
+    torch.manual_seed(7)  # another than those of the twins
     Dinov2Model(Dinov2Config(patch_size=8, **SMALL | {"image_size": 64})).save_pretrained(folder)
     words = vars(profile("cpu")) | {"self_supervised": str(folder), "name": "cpu"}
     return Toy(**words)
