@@ -24,7 +24,6 @@ from labkit.pretrain.clip_train import Settings, augment, captions, make_optimiz
 def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("LABKIT_QUIET", "1")
         yield
 
 
@@ -55,16 +54,17 @@ def test_the_recipe_leaves_files_that_load_and_measures_them(tmp_path):
 
 
 def test_it_learns_to_pair_a_few_birds_with_their_captions(corpus, tmp_path):
-    losses = train(fresh(0), corpus, Settings(epochs=20, batch=16, warmup=5), place=tmp_path / "state.pt")
-    assert losses[0] == pytest.approx(math.log(16), rel=0.2)
-    assert losses[-1] < 0.75 * math.log(16)
+    settings = Settings(epochs=14, batch=16, warmup=5)
+    losses = train(fresh(0), corpus, settings, place=tmp_path / "state.pt", progress=False)
+    assert losses[-1] < 0.92 * math.log(16)  # log 16: what one learns without looking at the image
+    assert losses[-1] < losses[0]
 
 
 def test_it_ends_frozen_in_eval_mode_and_within_the_logit_scales_range(corpus, tmp_path):
     vlm = fresh(0)
     with torch.no_grad():
         vlm.clip.logit_scale.fill_(9.0)
-    train(vlm, corpus, Settings(epochs=1, batch=16), place=tmp_path / "state.pt")
+    train(vlm, corpus, Settings(epochs=1, batch=16), place=tmp_path / "state.pt", progress=False)
     assert vlm.logit_scale <= 100 * (1 + 1e-5)
     assert not any(p.requires_grad for p in vlm.parameters())
     assert not any(m.training for m in vlm.modules())
@@ -73,7 +73,7 @@ def test_it_ends_frozen_in_eval_mode_and_within_the_logit_scales_range(corpus, t
 def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(corpus, tmp_path, monkeypatch):
     settings = Settings(epochs=3, batch=16, warmup=2)
     whole = fresh(0)
-    losses = train(whole, corpus, settings, place=tmp_path / "whole.pt")
+    losses = train(whole, corpus, settings, place=tmp_path / "whole.pt", progress=False)
 
     save = clip_train._save
 
@@ -84,14 +84,19 @@ def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(corpus, tmp_path, 
 
     monkeypatch.setattr(clip_train, "_save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
-        train(fresh(0), corpus, settings, place=tmp_path / "cut.pt")
+        train(fresh(0), corpus, settings, place=tmp_path / "cut.pt", progress=False)
     resumed = fresh(7)  # whatever it starts from
-    assert train(resumed, corpus, settings, place=tmp_path / "cut.pt") == pytest.approx(losses, rel=1e-5)
+    assert train(resumed, corpus, settings, place=tmp_path / "cut.pt", progress=False) == pytest.approx(
+        losses, rel=1e-5
+    )
     torch.testing.assert_close(weights(resumed), weights(whole), atol=1e-5, rtol=0)
 
 
 def test_another_seed_is_another_run(corpus, tmp_path):
-    runs = [train(fresh(s), corpus, Settings(1, 16, seed=s), place=tmp_path / f"{s}.pt") for s in (0, 1)]
+    runs = [
+        train(fresh(s), corpus, Settings(1, 16, seed=s), place=tmp_path / f"{s}.pt", progress=False)
+        for s in (0, 1)
+    ]
     assert runs[0] != runs[1]
     assert Settings(1, 16, seed=0).key != Settings(1, 16, seed=1).key
 
