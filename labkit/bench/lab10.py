@@ -158,9 +158,13 @@ def _calibration(job: dict[str, Any], s):
 
 def linear_probe(features: Tensor, labels: Tensor, c: float):
     """Logistic regression on features (N, E); `c` is scikit-learn's inverse weight of the L2 penalty."""
+    import warnings
+
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=c, max_iter=2000).fit(features.numpy(), labels.numpy())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes")  # so it is with one image each
+        return LogisticRegression(C=c, max_iter=2000).fit(features.numpy(), labels.numpy())
 
 
 def _probe(job: dict[str, Any], s):

@@ -16,16 +16,20 @@ from .plots import COLOURS
 
 if TYPE_CHECKING:
     from ..bench import Interval
+    from ..engine import Evaluation
     from ..engine.calibration import Reliability
 
 
-def plot_guess(image: Tensor, names: Sequence[str], guesses: Mapping[str, Sequence[float]]) -> Figure:
+def plot_guess(
+    image: Tensor, title: str, names: Sequence[str], guesses: Mapping[str, Sequence[float]]
+) -> Figure:
     """One image (C, H, W) in [0, 1], and for each kind of guess the probability of some classes."""
     fig, axes = figure(
         1, 1 + len(guesses), width=9.5, height=2.6, width_ratios=[1.1, *[1.6] * len(guesses)], squeeze=False
     )
     picture, *bars = axes[0]
     picture.imshow(np.moveaxis(np.asarray(image), 0, -1).clip(0, 1))
+    picture.set_title(title, fontsize=9)
     picture.axis("off")
     rows = range(len(names))[::-1]
     for colour, axis, (title, values) in zip(COLOURS, bars, guesses.items(), strict=False):
@@ -35,14 +39,15 @@ def plot_guess(image: Tensor, names: Sequence[str], guesses: Mapping[str, Sequen
     return fig
 
 
-def plot_templates(groups: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
-    """Accuracy of every template with its interval `(value, low, high)`, in named and coloured groups."""
+def plot_templates(groups: Mapping[str, Mapping[str, Evaluation]]) -> Figure:
+    """Accuracy of every template with its interval over images, in named and coloured groups."""
     count = sum(map(len, groups.values()))
     fig, axis = figure(height=0.8 + 0.3 * count)
     row, labels = count, []
     for colour, marker, (name, entries) in zip(COLOURS, MARKERS, groups.items(), strict=False):
-        for place, (template, (value, low, high)) in enumerate(entries.items()):
+        for place, (template, found) in enumerate(entries.items()):
             row -= 1
+            value, (low, high) = found.accuracy, found.interval
             axis.errorbar(value, row, xerr=[[value - low], [high - value]], color=colour, marker=marker)
             labels.append((row, template))
             if place == 0:
@@ -57,14 +62,28 @@ def plot_templates(groups: Mapping[str, Mapping[str, tuple[float, float, float]]
 
 def plot_reliability(panels: Mapping[str, Reliability]) -> Figure:
     """How often predictions of a given confidence are right, side by side; the area of a dot is its share."""
-    fig, axes = figure(1, len(panels), height=3.0, sharey=True, squeeze=False)
+    fig, axes = figure(1, len(panels), width=2.9 * len(panels), height=3.5, sharey=True, squeeze=False)
     for colour, axis, (name, r) in zip(COLOURS, axes[0], panels.items(), strict=False):
         axis.plot([0, 1], [0, 1], color=PALETTE["grey"], linestyle="--", linewidth=1)
         axis.plot(r.confidence, r.accuracy, color=colour, linewidth=1)
         axis.scatter(r.confidence, r.accuracy, s=12 + 400 * r.share, color=colour, alpha=0.6)
         axis.set(title=f"{name}\nECE {r.ece:.3f}", xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
-        axis.set_aspect("equal")
+        axis.set_box_aspect(1)
     axes[0, 0].set_ylabel("accuracy")
+    return fig
+
+
+def plot_scales(logits: Tensor, labels: Tensor, factors: Sequence[float]) -> Figure:
+    """Expected calibration error of logits (n, N) times each factor, on a logarithmic axis."""
+    from ..engine.calibration import reliability
+
+    fig, axis = figure(height=2.8)
+    errors = [reliability(factor * logits, labels).ece for factor in factors]
+    axis.semilogx(factors, errors, color=COLOURS[0], marker="o")
+    axis.set_xticks(list(factors), [f"{factor:g}" for factor in factors])
+    axis.minorticks_off()
+    axis.set(xlabel="factor on the learned scale", ylabel="ECE", ylim=(0, None))
+    axis.set_title("The scale changes no prediction, and how far one can trust it")
     return fig
 
 
