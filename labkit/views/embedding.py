@@ -78,7 +78,7 @@ def plot_map(points, groups: Sequence[str], title: str = "", *, legend: bool = T
     Raises:
         LabkitError: more groups than can be told apart.
     """
-    points, names = np.asarray(points), list(dict.fromkeys(groups))
+    points, names = np.asarray(points), sorted(set(groups))  # the same colours in another map
     if len(names) > len(COLOURS):
         raise LabkitError(
             f"{len(names)} groups can't be told apart in one map: pick at most {len(COLOURS)}, or join some."
@@ -91,7 +91,7 @@ def plot_map(points, groups: Sequence[str], title: str = "", *, legend: bool = T
     for side in axis.spines.values():
         side.set_visible(False)
     if legend:
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.4)
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.4, frameon=False)
     return fig
 
 

@@ -92,6 +92,16 @@ def test_probe_learns_its_scaler_on_training_images_and_its_c_on_validation():
     assert probe.score(*val) == scores[c]
 
 
+def test_probe_of_wide_features_is_that_of_the_unturned_ones():
+    rng = np.random.default_rng(1)
+    y = np.arange(50) % 5
+    x = rng.normal(size=(50, 40)) * rng.uniform(0.1, 9, 40) + 2 * np.eye(5, 40)[y]
+    _, probe = lab08.fit_probe((x[:20], y[:20]), (x[20:], y[20:]), [0.05])
+    z = (x - x[:20].mean(0)) / x[:20].std(0)
+    plain = LogisticRegression(C=0.05, max_iter=2000).fit(z[:20], y[:20])
+    assert np.allclose(probe.predict_proba(x), plain.predict_proba(z), atol=1e-3)
+
+
 def test_jobs_are_distinct_and_within_the_data():
     every = list(lab08.jobs(profile("cpu"), seeds=2))
     assert len({json.dumps(job, sort_keys=True) for job in every}) == len(every)
