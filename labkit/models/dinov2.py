@@ -135,7 +135,7 @@ def load_backbone(name: str | Path = "aviary-dinov2", *, image_size: int | None 
     if image_size:
         settings["image_size"] = image_size
     try:
-        with _no_bar():  # a moment's work
+        with no_bar():  # a moment's work
             net = AutoModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -144,7 +144,7 @@ def load_backbone(name: str | Path = "aviary-dinov2", *, image_size: int | None 
 
 
 @contextmanager
-def _no_bar() -> Iterator[None]:
+def no_bar() -> Iterator[None]:
     """Switch transformers' progress bars off for a while."""
     from transformers.utils import logging
 
