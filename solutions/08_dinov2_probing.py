@@ -14,6 +14,7 @@
 # %% tags=["setup"]
 import tempfile
 import time
+import warnings
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from transformers.utils.logging import disable_progress_bar
 
 import labkit
 from labkit import answer, check, data, engine, models, paths, views
-from labkit.bench import interval, lab08, paired, read_results
+from labkit.bench import interval, lab08, read_results
 from labkit.views import Table, embedding, show
 from labkit.views.curves import plot_curves
 
@@ -37,23 +38,25 @@ torch.set_num_threads(p.threads)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 results = read_results("lab08")
 disable_progress_bar()
+warnings.filterwarnings("ignore", "The number of unique classes")  # at one label per class
 
 # %% tags=["nbval-check-output"]
 budgets = sorted({row["per_class"] for row in results.select(experiment="main")})
 few = budgets[-2]
 
 
-def reached(method, per_class, **options):
-    """Test accuracy by seed, from the committed runs."""
-    return results.values(experiment="main", method=method, per_class=per_class, **options)
+def runs(method, per_class, kind=None):
+    """What names the committed runs of a method; the probes' of one kind of features."""
+    named = {"experiment": "main", "method": method, "per_class": per_class}
+    return named | ({"kind": kind or p.kind} if method in ("dinov2", "twin") else {})
 
 
-n = len(reached("scratch", few))
 gap = [
-    ["a network trained from scratch", interval(reached("scratch", few))],
-    ["a linear probe on a frozen backbone", interval(reached("dinov2", few, kind=p.kind))],
+    ["a network trained from scratch", results.interval(**runs("scratch", few))],
+    ["a linear probe on a frozen backbone", results.interval(**runs("dinov2", few))],
 ]
-note = f"Mean ± 95 % interval over {n} seeds: {results.command}"
+seeds = {m: len(results.values(**runs(m, few))) for m in ("dinov2", "scratch")}
+note = f"Mean ± 95 % interval, {seeds['dinov2']} seeds of a probe, {seeds['scratch']} of a network: {results.command}"
 print(Table([f"{few} labels per species", "test accuracy, %"], gap, note=note))
 
 # %% [markdown]
@@ -505,37 +508,29 @@ assert curve.mean(1).diff().min() > 0, "more labels should help"
 # %% tags=["nbval-check-output"]
 kinds = {"cls": "CLS", "patches": "mean patch", "both": "both"}
 for per_class in (few, budgets[-1]):
-    values = {kind: reached("dinov2", per_class, kind=kind) for kind in kinds}
-    rows = [
-        [name, interval(values[kind]), "" if kind == "cls" else paired(values[kind], values["cls"])]
-        for kind, name in kinds.items()
-    ]
+    rows = []
+    for kind, name in kinds.items():
+        ours, cls = (runs("dinov2", per_class, k) for k in (kind, "cls"))
+        rows.append([name, results.interval(**ours), "" if kind == "cls" else results.gain(ours, cls)])
     print(
         Table([f"{per_class} labels per species", "test accuracy, %", "minus CLS, points"], rows), end="\n\n"
     )
-print(f"Mean ± 95 % interval over {n} seeds: {results.command}")
+print(note)
 
 # %% tags=["nbval-check-output"]
 words = {
     "dinov2": "probe of DINOv2", "finetuned": "CNN, fine-tuned", "scratch": "CNN from scratch",
     "twin": "probe, random twin", "pixels": "probe of pixels",
 }  # fmt: skip
-options = {method: {"kind": p.kind} if method in ("dinov2", "twin") else {} for method in words}
-curves = {
-    name: [interval(reached(method, per_class, **options[method])) for per_class in budgets]
-    for method, name in words.items()
-}
-rows = [[name, *points] for name, points in curves.items()]
+curves = {name: [results.interval(**runs(m, k)) for k in budgets] for m, name in words.items()}
 columns = ["labels per species", *map(str, budgets[:-1]), f"{budgets[-1]} (all)"]
-print(
-    Table(columns, rows, note=f"Test accuracy in %, mean ± 95 % interval over {n} seeds: {results.command}")
-)
-ours = {per_class: reached("dinov2", per_class, kind=p.kind) for per_class in budgets}
+rows = [[name, *points] for name, points in curves.items()]
+print(Table(columns, rows, caption="Test accuracy, %"), end="\n\n")
 rows = [
-    [f"probe minus {words[m]}", *(paired(ours[k], reached(m, k, **options[m])) for k in budgets)]
-    for m in list(words)[1:]
+    [f"probe of DINOv2 minus {name}", *(results.gain(runs("dinov2", k), runs(m, k)) for k in budgets)]
+    for m, name in list(words.items())[1:]
 ]
-print(Table(["points, paired by seed", *map(str, budgets)], rows))
+print(Table(columns, rows, caption="Points of test accuracy, paired by seed", note=note))
 
 # %%
 ticks = [*map(str, budgets[:-1]), f"{budgets[-1]} = all"]
@@ -628,8 +623,8 @@ show(
 )
 
 # Back to your guess.
-lead = paired(reached("dinov2", budgets[0], kind=p.kind), reached("scratch", budgets[0]))
-print(f"you guessed {my_guess:.1f} points; at one label per species, over {n} seeds, it is {lead}")
+lead = results.gain(runs("dinov2", budgets[0]), runs("scratch", budgets[0]))
+print(f"you guessed {my_guess:.1f} points; at one label per species it is {lead}, paired by seed")
 
 # %% [markdown] question="08-q-cls" points=2
 # **Question 1.** Why does one read features off the CLS token at all, and not off some patch? Use the two tables
