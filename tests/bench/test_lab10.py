@@ -130,10 +130,12 @@ def test_the_miniature_knows_the_species_imperfectly(results):
 
 
 def test_the_claim_of_the_lab_holds(results):
-    """CoOp at 16 shots beats the best hand template, chosen on validation, over five seeds."""
-    best = max(results.select(experiment="templates"), key=lambda row: row["val"])
+    """CoOp at 16 shots beats the best template around the same names, chosen on validation: five seeds."""
+    named = [r for r in results.select(experiment="templates") if "description" not in r["template"]]
+    best = max(named, key=lambda row: row["val"])
     coop = results.values(experiment="main", method="coop", shots=16, position="end")
     assert len(coop) >= 5
     gain = paired(coop, [best["test"]] * len(coop))
     assert gain.mean > 0
     assert gain.excludes_zero
+    assert gain.mean > gain.half + max(row["test"] for row in named) - best["test"]  # and every other one
