@@ -1,8 +1,8 @@
 """LoRA on real photographs with the miniature backbone: what it reaches, and why that is low.
 
-CIFAR-10, 500 training images of each class and 100 test images, enlarged from 32 to 64 pixels, through the
-very code of lab 09. `aviary-vit` has seen nothing but drawn birds of a small world, so its features know neither
-photographs nor other things than birds; the numbers show that the code runs end to end, not what LoRA can do.
+CIFAR-10, 500 training and 100 test images of each class, enlarged from 32 to 64 pixels, through the very
+code of lab 09. `aviary-vit` has seen only drawn birds of a small world: its features know neither photographs
+nor other things than birds. The numbers show that the code runs end to end, not what LoRA can do.
 
     LABKIT_DATASETS=FOLDER python benchmarks/real_photos_lora.py [--steps 150]
 """

@@ -1,6 +1,8 @@
 """The runs behind lab 09: a linear probe, LoRA and full fine-tuning of one pretrained ViT.
 
-Learning rates are tuned on validation, the same number for every method, with a seed that is not reported.
+The new head learns at one rate in all of them, the linear probe's best; that of the adapters, or of the whole
+network, is each method's own. All are tuned on validation, the same number for every method, with a seed that
+is not reported.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from statistics import median
 from time import process_time
 from typing import TYPE_CHECKING, Any
 
+from ..methods import Scratch
 from ..profiles import Profile
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 TUNING_SEEDS = (100,)  # never reported
 RATES: dict[str, tuple[float, ...]] = {  # three for each method, tried on validation alone
-    "probe": (0.01, 0.03, 0.1),
+    "probe": (0.003, 0.01, 0.03),
     "lora": (0.002, 0.005, 0.0125),
     "full": (0.0002, 0.0005, 0.00125),
 }
@@ -76,7 +79,8 @@ def _accuracies(
     if frozen:
         model.head.requires_grad_(False)
     if method != "before":
-        train(profile, model, module, seed, lr=lr, precision=precision)
+        head_lr = lr if method == "probe" else None
+        train(profile, model, module, seed, lr=lr, head_lr=head_lr, precision=precision)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         found = {"val": engine.evaluate(model, module.val).accuracy}
         if reported:
@@ -118,12 +122,45 @@ def adapted(
     return model
 
 
-def train(profile: Profile, model: Classifier, module: DataModule, seed: int, **options: Any) -> Run:
-    """Train what trains of `model` with the preset's `training`; `options` change single settings of it."""
-    from .. import engine, methods
+class TwoRates(Scratch):
+    """Cross-entropy, with a learning rate of its own for the new head, which has most to learn."""
 
-    recipe = profile.lab(9).training | options
-    return engine.fit(methods.create("scratch", student=model), module, seed=seed, **recipe)
+    name = "two rates"
+
+    def __init__(self, student: Classifier, head_lr: float) -> None:
+        super().__init__(student)
+        self.options = {"head_lr": head_lr}
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """What trains below the head, at `fit`'s rate, and the head."""
+        head = [p for p in self.student.head.parameters() if p.requires_grad]
+        below = {p for p in self.student.parameters() if p.requires_grad} - set(head)
+        below = [p for p in self.student.parameters() if p in below]
+        groups = [{"params": below}, {"params": head, "lr": self.options["head_lr"]}]
+        return [group for group in groups if group["params"]]
+
+
+def train(
+    profile: Profile, model: Classifier, module: DataModule, seed: int, *, lr: float | None = None,
+    head_lr: float | None = None, **options: Any,
+) -> Run:  # fmt: skip
+    """Train what trains of `model` with the preset's `training`.
+
+    Args:
+        profile: of which the settings are.
+        model: from `adapted`.
+        module: its data.
+        seed: of the order, the augmentation and the dropout.
+        lr: of what trains below the head.
+        head_lr: of the head; None takes the preset's.
+        options: change single settings of `training`.
+    """
+    from .. import engine
+
+    s = profile.lab(9)
+    head_lr = head_lr or s.lr["probe"]
+    recipe = s.training | {"lr": lr or head_lr} | options
+    return engine.fit(TwoRates(model, head_lr), module, seed=seed, **recipe)
 
 
 def step_cost(model: Classifier, images: Any, labels: Any, steps: int = 12) -> dict[str, Any]:
