@@ -30,8 +30,8 @@ KINDS = ("cls", "patches", "both")
 TUNING_SEEDS = (100, 101, 102)  # never reported
 # Tried on validation alone, at one budget, with the first tuning seed.
 CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
-    "scratch": [{"lr": lr} for lr in (0.001, 0.003, 0.01)],
-    "finetuned": [{"lr": lr} for lr in (0.001, 0.003)],
+    "scratch": [{"lr": lr} for lr in (0.001, 0.003, 0.01, 0.03)],
+    "finetuned": [{"lr": lr} for lr in (0.001, 0.003, 0.01)],
 }
 _LOOKED_AT = 300  # training and test images whose patches are compared with the bird's outline
 _VALIDATIONS = 3  # of a network in training
@@ -53,8 +53,8 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
         for kind in KINDS:
             yield _job("main", "dinov2", seed, budget, kind=kind)
         yield _job("main", "twin", seed, budget, kind=s.kind)
-        yield _job("main", "pixels", seed, budget)
         if seed < s.network_seeds:
+            yield _job("main", "pixels", seed, budget)
             yield _job("main", "scratch", seed, budget, lr=s.scratch_lr)
             yield _job("main", "finetuned", seed, budget, lr=s.finetune_lr)
 

@@ -44,6 +44,6 @@ def plot_curves(
     axis.set_xticks(list(x), ticks or [f"{value:g}" for value in x])
     axis.minorticks_off()
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     _label_right(axis, ends)
     return fig
