@@ -149,13 +149,15 @@ def _container(value: Any, seen: set[int], depth: int) -> Iterator[str | bytes]:
     elif is_dataclass(value):
         inner = [getattr(value, field.name) for field in fields(value)]
     elif callable(getattr(value, "to_dict", None)):  # the configurations of transformers and peft
+        if id(value) in seen:  # one configuration, shared by all layers
+            return
+        seen.add(id(value))
         inner = [value.to_dict()]
     else:
         return
-    if id(value) not in seen:
-        yield str(len(inner))
-        for part in inner:
-            yield from _describe(part, seen, depth + 1)
+    yield str(len(inner))
+    for part in inner:
+        yield from _describe(part, seen, depth + 1)
 
 
 def _function(value: Any, seen: set[int], depth: int) -> Iterator[str | bytes]:
