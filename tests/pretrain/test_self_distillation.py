@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from labkit import data
 from labkit.models import load_backbone
 from labkit.pretrain import dinov2, dinov2_loss, dinov2_probe
 from labkit.pretrain.dinov2_train import SelfDistillation, Settings
@@ -265,3 +266,16 @@ def test_the_recipe_leaves_files_that_load_like_the_published_ones(tmp_path, mon
         assert model(**inputs).last_hidden_state.shape == (1, 65, 32)
     backbone = load_backbone(tmp_path / "made")
     assert backbone(torch.rand(2, 3, 64, 64))["patches"].shape == (2, 64, 32)
+
+
+def test_the_shipped_miniature_tells_birds_apart():
+    bench = data.load("aviary", size="mini")
+    backbone = load_backbone("aviary-dinov2")
+
+    def accuracy(encode):
+        train, val = ((dinov2_probe.features(encode, s.images), s.labels) for s in (bench.train, bench.val))
+        return dinov2_probe.nearest(train, val, k=1)
+
+    ours, raw = accuracy(dinov2_probe.tokens(backbone)), accuracy(dinov2_probe.pixels)
+    assert ours > raw + 0.15
+    assert ours > 0.5  # chance is 1 in 60
