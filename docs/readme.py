@@ -15,7 +15,11 @@ WORDS = {
     "label_smoothing": "student, label smoothing",
     "scratch": "student, alone",
 }
-BLOCK = re.compile(r"<!-- results -->\n.*?<!-- /results -->", re.DOTALL)
+MODELS = {
+    "aviary-clip": "an open_clip model: timm ConvNeXt and a text transformer",
+    "aviary-dinov2": "transformers' `Dinov2Model`, self-distilled",
+    "aviary-vit": "a timm ViT, trained on 200 other species",
+}
 
 
 def results_block() -> str:
@@ -36,6 +40,47 @@ def results_block() -> str:
         f" the same student alone\nand {gains[1]} on the same student with label smoothing. Made by"
         f" `{results.command}`\n({results.machine}).\n<!-- /results -->"
     )
+
+
+def models_block() -> str:
+    """The README's table of shipped models between its markers, from data/manifest.json."""
+    import json
+
+    from labkit.models.shipped import CNNS
+    from labkit.paths import asset
+    from labkit.views import Table
+
+    files = json.loads(asset("manifest.json").read_text(encoding="utf-8"))["files"]
+
+    def facts(name: str) -> dict:
+        return files[f"weights/{name}/model.safetensors"]
+
+    rows = [[f"`{n}`, {what}", _megabytes(facts(n)), _probe(facts(n))] for n, what in MODELS.items()]
+    nets = [n for n in CNNS if f"weights/{n}/model.safetensors" in files]
+    probes = sorted(facts(n)["metrics"]["probe_test_accuracy"] for n in nets)
+    size = sum(facts(n)["bytes"] for n in nets) / 1e6
+    span = f"{100 * probes[0]:.0f}-{100 * probes[-1]:.0f}"
+    names = ", ".join(f"`{n}`" for n in nets)
+    rows.append([f"{names}: CNNs, trained on 200 other species", f"{size:.1f}", span])
+    table = Table(["model", "MB", "linear probe, %"], rows)
+    clip = {k: f"{100 * v:.1f}" for k, v in facts("aviary-clip")["metrics"].items() if "zero_shot" in k}
+    return (
+        f"<!-- models -->\n{table.markdown()}\n\nAccuracy on the 60 species' test pictures, chance 1.7 %."
+        f" `aviary-clip` classifies them without any label: {clip['test_zero_shot_by_description']} % by\n"
+        f"description, {clip['test_zero_shot_by_name']} % by name. Each was made by `labkit pretrain NAME` on"
+        f" one core\n({facts('aviary-clip')['machine']}).\n<!-- /models -->"
+    )
+
+
+def _megabytes(facts: dict) -> str:
+    return f"{facts['bytes'] / 1e6:.1f}"
+
+
+def _probe(facts: dict) -> str:
+    """Test accuracy of the linear probe in percent; each recipe keeps it in its own place."""
+    metrics = facts["metrics"]
+    found = metrics.get("test_probe") or metrics.get("probe_test_accuracy") or metrics["probe"]["test"]
+    return f"{100 * found:.1f}"
 
 
 def picture() -> bytes:
@@ -78,10 +123,14 @@ def picture() -> bytes:
 
 
 def main() -> None:
-    """Write docs/distillation.png and the README's results."""
+    """Write docs/distillation.png and the README's blocks."""
     write_atomic(ROOT / "docs" / "distillation.png", picture())
     readme = ROOT / "README.md"
-    write_atomic(readme, BLOCK.sub(lambda _: results_block(), readme.read_text(encoding="utf-8")))
+    text = readme.read_text(encoding="utf-8")
+    for name, block in (("results", results_block()), ("models", models_block())):
+        old = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
+        text = old.sub(lambda _, new=block: new, text)
+    write_atomic(readme, text)
 
 
 if __name__ == "__main__":
