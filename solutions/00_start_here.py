@@ -8,9 +8,8 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# This course is about large networks that teach small ones. Before the first lesson, a short tour: one
-# handwritten digit goes through a large network and a small one, and on the way you meet everything the labs
-# are made of.
+# This course is about large networks that teach small ones. Before the first lesson, a short tour: one small
+# bird goes through a large network and a small one, and on the way you meet everything the labs are made of.
 #
 # **When you are done you can**
 # - *tell* whether this machine is ready for the labs, and *switch* between their profiles;
@@ -19,8 +18,7 @@
 # - *find* a defect that makes a frozen teacher give unsteady answers.
 #
 # **You need** Python, and to know what a tensor's shape is. **It takes** 15 to 20 minutes; the computing is
-# well under a minute, with or without a GPU. Nothing is computed in advance: both networks are trained in
-# front of you.
+# about a minute, with or without a GPU. Both networks are trained in front of you.
 #
 # Run the cells in order: click into one and press **Shift + Enter**. The first gets labkit where it is
 # missing and otherwise does nothing. You cannot break anything here.
@@ -58,7 +56,7 @@ display(Table(["looked at", "in order?", "how to mend it"], rows, note=verdict))
 profile = labkit.profile()
 settings = profile.lab(0)
 torch.set_num_threads(settings.threads)
-print(f"Profile '{profile.name}': this lab works on the data set '{profile.digits}'.")
+print(f"Profile '{profile.name}': this lab works on the data set '{profile.images}'.")
 
 # %% [markdown]
 # **Where your work lives.** `labkit lab 0` opened a copy in the folder `work`; it is yours and is never
@@ -68,19 +66,25 @@ print(f"Profile '{profile.name}': this lab works on the data set '{profile.digit
 # start.)
 #
 # ## 2 · The big network is right here and the small one is wrong
-# A *teacher* with wide layers learns from every labelled training image. A *student*, much smaller, gets only
-# a few labels of each digit. Nothing is distilled yet: each learns from its labels alone, and neither sees
-# the test images. Training takes a few seconds. Then comes one test digit, and what the two say it is. (Code
-# that only draws need not be read, here and in every lab.)
+# The course has a world of its own, the **Aviary**: drawn birds of 60 species, in families of four look-alikes
+# that differ in two details, such as the colours of bill and cap, and in nothing else. Scene, pose, light and
+# blur vary, and say nothing about the species. (With the profile `gpu` the same cells take CIFAR-10's
+# photographs.)
 #
+# A *teacher* with wide layers learns from every labelled training image. A *student*, much smaller, gets only a
+# few labels of each species. Both have seen birds before, of other species: their first weights come with
+# labkit. Nothing is distilled yet: each learns from its labels alone, and neither sees the test images. Then
+# comes one test bird, and what the two say it is. (Code that only draws need not be read, here and in every
+# lab.)
+
 # %%
-data = labkit.data.load(profile.digits)
-few = labkit.data.load(profile.digits, per_class=settings.labels_per_class)
+data = labkit.data.load(profile.images)
+few = labkit.data.load(profile.images, per_class=settings.labels_per_class)
 
 
 def train(name, images, options):
     torch.manual_seed(0)
-    net = labkit.models.build(name, data.num_classes, in_chans=data.channels, image_size=data.image_size)
+    net = labkit.models.build(name, data.num_classes, weights=settings.weights)
     return fit(labkit.methods.create("scratch", student=net), images, seed=0, **options).model
 
 
@@ -95,16 +99,23 @@ only_teacher = (wrong & (on_teacher.predictions == labels)).nonzero()[:, 0]
 lead = on_student.logits.amax(1) - on_student.logits.gather(1, labels[:, None])[:, 0]
 pick = only_teacher[lead[only_teacher].argmax()].item()  # the student's most decided mistake
 image, truth = data.test[pick]
-big, small = (data.classes[e.predictions[pick]] for e in (on_teacher, on_student))
-fig, axis = figure(width=3.6, height=2.6)
-axis.imshow(image[0], cmap="gray")
-axis.set_title(f"Teacher: {big}   Student: {small}")
-axis.axis("off")
-show(fig, f"A grey image of a handwritten {data.classes[truth]}.")
+big, small = (e.predictions[pick].item() for e in (on_teacher, on_student))
+
+# %%
+panels = {"Who is this?": image}
+for name, said in (("Teacher", big), ("Student", small)):
+    example = (data.train.labels == said).nonzero()[0].item()  # what this species looks like
+    panels[f"{name}: a {data.classes[said]}, like this?"] = data.train[example][0]
+fig, axes = figure(1, 3, width=11, height=3.2)
+for axis, (title, picture) in zip(axes, panels.items(), strict=True):
+    axis.imshow(picture.permute(1, 2, 0))
+    axis.set_title(title, fontsize=9)
+    axis.axis("off")
+show(fig, f"A {data.classes[truth]}; beside it a {data.classes[big]} and a {data.classes[small]}.")
 
 # %% [markdown]
-# **Predict.** The label agrees with the teacher. Now think of *all* test digits that the student gets wrong:
-# on what share of them is the teacher right? Near 0, both stumble over the same digits and the teacher has
+# **Predict.** The label agrees with the teacher. Now think of *all* test images that the student gets wrong:
+# on what share of them is the teacher right? Near 0, both stumble over the same images and the teacher has
 # little to offer; near 1, nearly every mistake of the student could be corrected by someone we already have.
 # Put your guess in the next cell, before you go on. At the end of section 5 you measure it.
 
@@ -185,29 +196,28 @@ check("00-softmax", softmax)
 softmax = answer("00-softmax", softmax)
 
 # %% [markdown]
-# Now your two functions look at the digit from section 2.
+# Now your two functions look at the bird from section 2: the five classes that each network finds most probable.
 
 # %%
 both = torch.stack([on_teacher.logits[pick], on_student.logits[pick]])  # (2, N)
-fig, (left, *axes) = figure(1, 3, height=2.6, width_ratios=[1, 2, 2])
-left.imshow(image[0], cmap="gray")
-left.set_title(f"Truth: {data.classes[truth]}")
-left.axis("off")
+fig, axes = figure(2, 1, height=4)
 for axis, name, p, best in zip(axes, ["Teacher", "Student"], softmax(both), top_class(both), strict=True):
-    bars = axis.bar(data.classes, p, color=PALETTE["sky"])
-    bars[truth].set_color(PALETTE["green"])
-    axis.set(title=f"{name} says {data.classes[best]}, p = {p[best]:.2f}", xlabel="class", ylim=(0, 1))
-axes[0].set_ylabel("probability (truth in green)")
-show(fig, f"The digit, and the probabilities of all classes: teacher says {big}, student says {small}.")
+    top = p.topk(5)
+    colours = [PALETTE["green"] if c == truth else PALETTE["sky"] for c in top.indices]
+    axis.barh([data.classes[c] for c in top.indices], top.values, color=colours)
+    axis.invert_yaxis()
+    axis.set(title=f"{name}: a {data.classes[best]}, p = {p[best]:.2f}", xlim=(0, 1))
+axes[1].set_xlabel("probability (truth in green)")
+show(fig, f"Five bars each: the teacher says {data.classes[big]}, the student {data.classes[small]}.")
 
 # %% [markdown]
-# *What to see.* Being wrong is not being unsure. (This is the student's most decided mistake among those that the
-# teacher gets right; section 2 picked it.) The teacher is not certain either: what it leaves to the other classes is
-# hardly visible here, and yet it says which digits this one resembles, something no label ever told. Lab 01 has a knob
-# that brings it out, and a student that learns from it.
+# *What to see.* Being wrong is not being unsure. (This is the student's most decided mistake among those that
+# the teacher gets right; section 2 picked it.) The teacher is not certain either: read the names under its first
+# bar. What it leaves to them says which birds this one resembles, something no label ever told. Lab 01 has a
+# knob that brings it out, and a student that learns from it.
 #
 # ## 5 · How often is it right?
-# One digit proves nothing. **Accuracy** is the share of images whose decision is their label $y_i$, a number
+# One bird proves nothing. **Accuracy** is the share of images whose decision is their label $y_i$, a number
 # from 0 to 1:
 #
 # $$\text{accuracy} = \frac{1}{B} \sum_{i=1}^{B} [\text{top class of image } i = y_i] \qquad (3)$$
@@ -257,9 +267,9 @@ assert 0.3 < rescued <= 1
 # their gradients off, ask. It runs, nothing is red, and the answers are wrong. This time the cell is not
 # empty: **mend the code that is there**.
 #
-# The cell after it makes the defect visible. It asks about one and the same digit ten times, in the company
-# of seven zeros, of seven ones, and so on. A frozen teacher would not care, and all bars would be equally
-# high. Run it before and after your repair.
+# The cell after it makes the defect visible. It asks about one and the same bird ten times, each time in the
+# company of seven birds of another species. A frozen teacher would not care, and all bars would be equally
+# long. Run it before and after your repair.
 
 
 # %% exercise="00-frozen-teacher" look="section 6"
@@ -278,17 +288,17 @@ def ask_teacher(teacher, images):
 
 # %%
 torch.manual_seed(0)
-heights = []
-for digit in range(data.num_classes):
-    company = [i for i in (labels == digit).nonzero()[:8, 0].tolist() if i != pick][:7]
+sure = {}
+for other in range(0, data.num_classes, data.num_classes // 10):
+    company = [i for i in (labels == other).nonzero()[:8, 0].tolist() if i != pick][:7]
     batch = torch.stack([data.test[i][0] for i in [pick, *company]])  # (8, C, H, W)
     suspect = copy.deepcopy(teacher).cpu().train()  # the mode in which training leaves a network
-    heights.append(softmax(ask_teacher(suspect, batch))[0, truth].item())
-fig, axis = figure(height=2.4)
-axis.bar(data.classes, heights, color=PALETTE["blue"])
-axis.set(title="The same digit, asked in ten different batches", ylim=(0, 1))
-axis.set(xlabel="what the seven others in the batch show", ylabel=f"probability of {data.classes[truth]}")
-show(fig, f"Ten bars, one per company; lowest {min(heights):.2f}, highest {max(heights):.2f}.")
+    sure[data.classes[other]] = softmax(ask_teacher(suspect, batch))[0, truth].item()
+fig, axis = figure(height=3.2)
+axis.barh([*sure], [*sure.values()], color=PALETTE["blue"])
+axis.set(title="The same bird, asked in ten different batches", xlim=(0, 1))
+axis.set(ylabel="the seven others", xlabel=f"probability of {data.classes[truth]}")
+show(fig, f"Ten bars, one per company; lowest {min(sure.values()):.2f}, highest {max(sure.values()):.2f}.")
 
 # %% check="00-frozen-teacher"
 check("00-frozen-teacher", ask_teacher)
@@ -304,7 +314,7 @@ check("00-frozen-teacher", ask_teacher)
 # do instead?
 
 # %% [markdown] rubric="00-fair-fight"
-# **Model answer.** (a) The teacher has many times more parameters, *and* it saw many more labels (the lengths
+# **Model answer.** (a) The teacher has several times more parameters, *and* it saw many more labels (the lengths
 # of training differ too, and one run each says nothing about the luck of the seed). (b) Complete the square:
 # train the small network on all labels and the large one on the few, each with several seeds and the training
 # length chosen on validation, and compare the four mean accuracies with their intervals: one difference along
@@ -328,11 +338,11 @@ check("00-frozen-teacher", ask_teacher)
 # - *The machine is odd.* `labkit doctor`. Your progress is one small file, `work/progress.json`; `labkit lab`
 #   lists it.
 #
-# **What you should have seen.** The machine is ready; a check told one mistake from another; what is hard for
-# the student is mostly easy for the teacher; the ten bars were uneven before your repair and level after it.
-# In training mode Dropout drops units at random, and BatchNorm subtracts what the images of a batch have in common, so
-# that little is left of a digit among seven of its own kind. The defect was real: the CIFAR-100 training
-# script of ReviewKD freezes the teacher's parameters and never calls `eval()`.
+# **What you should have seen.** The machine is ready; a check told one mistake from another; much of what is
+# hard for the student is easy for the teacher; the ten bars were uneven before your repair and level after it.
+# In training mode BatchNorm subtracts what the images of a batch have in common, so the answer to one depends on
+# its company (and Dropout, where a network has it, drops units at random). The defect was real: the CIFAR-100
+# training script of ReviewKD freezes the teacher's parameters and never calls `eval()`.
 #
 # **Read on.** Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural Network*, arXiv 1503.02531: the
 # paper that lab 01 rebuilds. Chen et al., *Distilling Knowledge via Knowledge Review* (ReviewKD), arXiv
