@@ -522,11 +522,12 @@ show(
 )
 
 # %% [markdown]
-# **See:** LoRA shrinks what belongs to *trained parameters*: gradients, Adam's two running means, the file. It hardly
-# touches the **activations**: to reach the first block's adapter, the gradient has to pass through all blocks, so
-# nearly everything the forward pass computed has to be kept. Time likewise: the weights' own gradients are saved, the
-# way back is not. In a network of billions of parameters the first kind dominates; in this one, with a batch of images,
-# the second does. Only the probe, whose gradient stops at the last layer, is cheap in both.
+# **See:** LoRA shrinks what belongs to *trained parameters*: gradients, Adam's two running means, the file. Of the
+# **activations** it saves a part only. A frozen linear layer need not keep its input; but to reach the first block's
+# adapter the gradient passes through all blocks, and attention, norms and nonlinearities have to keep theirs. Time
+# likewise: the frozen weights' own gradients are saved, the way back is not. In a network of billions of parameters the
+# first kind of memory dominates; in this one, with a batch of images, the second does. Only the probe, whose gradient
+# stops at the last layer, is cheap in both.
 #
 # Once live, for fewer steps, through labkit's `fit`. Its single seed has less training than the table's.
 
@@ -628,13 +629,12 @@ print(f"\nyou guessed {my_guess:.0%} of the gain; over {n} seeds LoRA reaches {r
 
 # %% [markdown] rubric="09-q-memory"
 # **Model answer.** Gradients and Adam's running means exist for trained parameters only: they shrink with the share
-# that trains. Activations do not: the backward pass must go through all frozen layers down to the first adapter and
-# needs their inputs (of a frozen linear layer the weight alone would do, but norms, attention and nonlinearities still
-# keep theirs). With a small network and a large batch the activations dominate, so LoRA helps little. What shrinks
+# that trains. Activations shrink by a part only: the backward pass must go through all frozen layers down to the first
+# adapter (of a frozen linear layer the weight will do, but norms, attention and nonlinearities still need theirs). With a small network and a large batch the activations dominate, so LoRA helps little. What shrinks
 # them: a smaller batch with gradient accumulation, recomputation (checkpointing), lower precision, adapters in the last
 # blocks only, or a probe on stored features.
 #
-# **Rubric.** 1 point: gradients and optimizer state shrink, activations hardly, with the reason (the gradient passes
+# **Rubric.** 1 point: gradients and optimizer state shrink, most of the activations stay, with the reason (the gradient passes
 # through to the first adapter). 1 point: a measure that acts on activations.
 
 # %% [markdown] question="09-q-serve" points=2
@@ -671,7 +671,7 @@ print(f"\nyou guessed {my_guess:.0%} of the gain; over {n} seeds LoRA reaches {r
 #   that nobody sees that it was ever there: the logits agree to $10^{-5}$.
 # - How much of full fine-tuning's gain the adapters reach with how small a share of its parameters: read it off section
 #   8, with the interval. Where the paired difference to full fine-tuning contains zero, the two can't be told apart.
-# - LoRA saves gradients, optimizer state and disk; time and activations only a little.
+# - LoRA saves nearly all of the gradients, optimizer state and disk, but only a part of the time and the activations.
 # - Names that match nothing raise no error. Assert what trains.
 #
 # ## What the paper reports
