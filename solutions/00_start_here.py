@@ -105,8 +105,8 @@ big, small = (e.predictions[pick].item() for e in (on_teacher, on_student))
 panels = {"Who is this?": image}
 for name, said in (("Teacher", big), ("Student", small)):
     example = (data.train.labels == said).nonzero()[0].item()  # what this species looks like
-    panels[f"{name}: a {data.classes[said]}, like this?"] = data.train[example][0]
-fig, axes = figure(1, 3, width=11, height=3.2)
+    panels[f"{name}: it is, like this one, a\n{data.classes[said]}"] = data.train[example][0]
+fig, axes = figure(1, 3, width=10, height=3.4)
 for axis, (title, picture) in zip(axes, panels.items(), strict=True):
     axis.imshow(picture.permute(1, 2, 0))
     axis.set_title(title, fontsize=9)
@@ -211,10 +211,10 @@ axes[1].set_xlabel("probability (truth in green)")
 show(fig, f"Five bars each: the teacher says {data.classes[big]}, the student {data.classes[small]}.")
 
 # %% [markdown]
-# *What to see.* Being wrong is not being unsure. (This is the student's most decided mistake among those that
-# the teacher gets right; section 2 picked it.) The teacher is not certain either: read the names under its first
-# bar. What it leaves to them says which birds this one resembles, something no label ever told. Lab 01 has a
-# knob that brings it out, and a student that learns from it.
+# *What to see.* The student's mistake is no toss of a coin: it puts its answer well above the truth. (This is its
+# most decided mistake among those that the teacher gets right; section 2 picked it.) The teacher is not certain
+# either: read the names under its first bar. What it leaves to them says which birds this one resembles,
+# something no label ever told. Lab 01 has a knob that brings it out, and a student that learns from it.
 #
 # ## 5 · How often is it right?
 # One bird proves nothing. **Accuracy** is the share of images whose decision is their label $y_i$, a number
