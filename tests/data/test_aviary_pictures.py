@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 
 from labkit.data.aviary import BENCHMARK, PARTS, SCENES, golden, render
@@ -38,6 +40,30 @@ def test_one_and_two_workers_draw_the_same_bytes_in_the_same_order() -> None:
         np.concatenate([*take_all(SHOTS, 32, parts=True, workers=workers)]).tobytes() for workers in (1, 2)
     ]
     assert drawn[0] == drawn[1] == take(SHOTS, 32, parts=True).tobytes()
+
+
+KILLED = """
+import os, signal
+from labkit.data.aviary import BENCHMARK
+from labkit.data.aviary.drawing import Shot, take_all
+shots = [Shot(BENCHMARK[i % 60], 0, i) for i in range(20_000)]
+for _ in take_all(shots, 64, workers=2):
+    import psutil
+    print(*(child.pid for child in psutil.Process().children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a process on Windows doesn't learn that its parent is gone")
+def test_the_workers_of_a_killed_process_end() -> None:
+    result = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=300)
+    pids = [int(pid) for pid in result.stdout.split()]
+    assert len(pids) >= 2
+    deadline = time.monotonic() + 120
+    while alive := [pid for pid in pids if psutil.pid_exists(pid)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.5)
 
 
 def simd() -> str:

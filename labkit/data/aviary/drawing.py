@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
+from functools import cache
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -107,4 +110,20 @@ def _each(
 
     # joblib's processes don't run the caller's script again, so scripts and notebooks need no main guard
     with Parallel(workers, return_as="generator", idle_worker_timeout=20) as pool:
-        yield from pool(delayed(take)(chunk, image_size, parts) for chunk in chunks)
+        yield from pool(delayed(_take_for)(os.getpid(), chunk, image_size, parts) for chunk in chunks)
+
+
+def _take_for(caller: int, shots: Sequence[Shot], image_size: int, parts: bool) -> np.ndarray:
+    """`take` in a worker that ends when its caller is gone: a killed notebook leaves no process behind."""
+    _watch(caller)
+    return take(shots, image_size, parts)
+
+
+@cache
+def _watch(caller: int) -> None:
+    def wait() -> None:
+        while os.getppid() == caller:
+            time.sleep(2)
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
