@@ -105,13 +105,13 @@ big, small = (e.predictions[pick].item() for e in (on_teacher, on_student))
 panels = {"Who is this?": image}
 for name, said in (("Teacher", big), ("Student", small)):
     example = (data.train.labels == said).nonzero()[0].item()  # what this species looks like
-    panels[f"{name}: it is, like this one, a\n{data.classes[said]}"] = data.train[example][0]
+    panels[f"{name}: like this one,\n{data.classes[said]}"] = data.train[example][0]
 fig, axes = figure(1, 3, width=10, height=3.4)
 for axis, (title, picture) in zip(axes, panels.items(), strict=True):
     axis.imshow(picture.permute(1, 2, 0))
     axis.set_title(title, fontsize=9)
     axis.axis("off")
-show(fig, f"A {data.classes[truth]}; beside it a {data.classes[big]} and a {data.classes[small]}.")
+show(fig, f"The bird, and one of each species named: {data.classes[big]}, {data.classes[small]}.")
 
 # %% [markdown]
 # **Predict.** The label agrees with the teacher. Now think of *all* test images that the student gets wrong:
@@ -206,7 +206,7 @@ for axis, name, p, best in zip(axes, ["Teacher", "Student"], softmax(both), top_
     colours = [PALETTE["green"] if c == truth else PALETTE["sky"] for c in top.indices]
     axis.barh([data.classes[c] for c in top.indices], top.values, color=colours)
     axis.invert_yaxis()
-    axis.set(title=f"{name}: a {data.classes[best]}, p = {p[best]:.2f}", xlim=(0, 1))
+    axis.set(title=f"{name}: {data.classes[best]}, p = {p[best]:.2f}", xlim=(0, 1))
 axes[1].set_xlabel("probability (truth in green)")
 show(fig, f"Five bars each: the teacher says {data.classes[big]}, the student {data.classes[small]}.")
 
