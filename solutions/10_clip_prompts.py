@@ -495,11 +495,11 @@ show(fig, "Test accuracy over labelled images per class for CoOp and a linear pr
 
 # %% [markdown]
 # **See:** around the same names, the learned context beats the best words, and the interval excludes zero. Then look
-# at what the names cost: a full description, which needs no label at all, reaches about what sixteen labels per class
-# buy around the names, and around the description itself a context adds nothing that one could tell from noise. Read
-# the crossing points in the figure too: up to which budget does CoOp, which starts from the names, stay ahead of a
-# probe that starts from nothing? Where does the probe, free to draw any boundary, leave a prompt that can only
-# rephrase?
+# at what the names cost: a full description, which needs no label at all, reaches what sixteen labels per class buy
+# around the names. Around the description itself, a learned context even *loses*, by more than its interval: where
+# the words say everything already, a few vectors can only fit the labelled images. Read the crossing points in the
+# figure too: up to which budget does CoOp, which starts from the names, stay ahead of a probe that starts from
+# nothing? Where does the probe, free to draw any boundary, leave a prompt that can only rephrase?
 #
 # ### Classes that nobody labelled
 # Words need no labels, so they work for a class that comes up tomorrow. Does a *learned* context? Half of the
@@ -515,8 +515,8 @@ columns = ["on the unlabelled half", "test accuracy, %", "minus the row above, p
 print(Table(columns, rows, note=f"{len(half['coop'])} seeds, which also draw the halves: {results.command}"))
 
 # %% [markdown]
-# **See:** set this difference beside the gain on the species that were labelled. The context has learned these
-# classes as well as the task; how much of it carries over is what this table measures.
+# **See:** set this difference beside the gain on the species that were labelled: here the learned context is the worse
+# choice. It has learned those classes, not how to speak about birds.
 #
 # ## 10 · Where the name stands
 # The paper leaves the position as a choice. Same budget, same recipe, three layouts.
