@@ -30,6 +30,7 @@ from labkit.profiles import Profile, profile
 from labkit.views import Table
 
 CUB = "cub200_2011_50_160.tar"
+PIXELS = 16  # side to which the raw-pixel control shrinks the images
 VALIDATION = {"cifar10": 50, "cub": 6}  # images per class
 
 
@@ -67,7 +68,7 @@ def rows(name: str, module: DataModule, setting: Profile) -> list[list[str]]:
     encoders: dict[str, nn.Module] = {
         "DINOv2": lab08.Pooled(lab08.backbone(setting)),
         "random twin": lab08.Pooled(lab08.backbone(setting, "twin")),
-        "raw pixels": lab08.Pixels(s.pixels),
+        f"pixels, {PIXELS} px": lab08.Pixels(PIXELS),
     }
     found = []
     for method, encoder in encoders.items():

@@ -53,8 +53,8 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
         for kind in KINDS:
             yield _job("main", "dinov2", seed, budget, kind=kind)
         yield _job("main", "twin", seed, budget, kind=s.kind)
+        yield _job("main", "pixels", seed, budget)
         if seed < s.network_seeds:
-            yield _job("main", "pixels", seed, budget)
             yield _job("main", "scratch", seed, budget, lr=s.scratch_lr)
             yield _job("main", "finetuned", seed, budget, lr=s.finetune_lr)
 

@@ -25,7 +25,7 @@ def test_photographs_are_probed(name: str, options: list[str]):
         command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"LABKIT_QUIET": "1"}
     )
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if re.search(r"DINOv2|random twin|raw pixels", line)]
+    lines = [line for line in done.stdout.splitlines() if re.search(r"DINOv2 |random twin|pixels, ", line)]
     assert len(lines) == 3, done.stdout
     train, test = (float(share) for share in re.findall(r"([\d.]+)%", lines[0])[:2])
     chance = 10 if name == "cifar10" else 2
