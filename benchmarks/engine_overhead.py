@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from labkit import data, engine, methods, models
-from labkit.bench.results import machine
+from labkit.manifest import machine
 
 SLOW = 0.010  # s: from here on the target is a share of the bare step
 SHARE, EXTRA = 0.05, 0.0005  # of the bare step; s a step otherwise
