@@ -94,8 +94,8 @@ def _shipped(name: str) -> Path:
         folder = asset(f"weights/{name}")
     except MissingError as error:
         raise MissingError(
-            f"The shipped weights of '{name}' are not in data/weights/{name}: reinstall labkit, or make them"
-            f" with `labkit pretrain {name}`."
+            f"The weights of '{name}' are not in data/weights/{name}: make them with `labkit pretrain {name}`,"
+            " or restore the folder if it was lost."
         ) from error
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     present = {file for file in present if not file.startswith(".")}
