@@ -94,7 +94,7 @@ def _shipped(name: str) -> Path:
         folder = asset(f"weights/{name}")
     except MissingError as error:
         raise MissingError(
-            f"The weights of '{name}' are not in data/weights/{name}: make them with `labkit pretrain {name}`,"
+            f"The weights of '{name}' are not in data/weights: make them with `labkit pretrain {name}`,"
             " or restore the folder if it was lost."
         ) from error
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
