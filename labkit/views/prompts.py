@@ -83,7 +83,7 @@ def plot_scales(logits: Tensor, labels: Tensor, factors: Sequence[float]) -> Fig
     axis.set_xticks(list(factors), [f"{factor:g}" for factor in factors])
     axis.minorticks_off()
     axis.set(xlabel="factor on the learned scale", ylabel="ECE", ylim=(0, None))
-    axis.set_title("The scale changes no prediction, and how far one can trust it")
+    axis.set_title("The scale changes no prediction, only how far to trust it")
     return fig
 
 
