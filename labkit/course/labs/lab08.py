@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ..checks import Check, Misconception
 from .lab08_bug import BUG
-from .lab08_features import EXTRACT, POOL
-from .lab08_labels import EFFICIENCY, FEW_LABELS
+from .lab08_efficiency import EFFICIENCY
+from .lab08_features import EXTRACT
+from .lab08_labels import FEW_LABELS
+from .lab08_pool import POOL
 from .lab08_probe import PROBE
 
 # --- any picture to RGB ---------------------------------------------------------------------------------
