@@ -53,7 +53,7 @@ def test_ctrl_c_between_steps_saves_there(whole: Run, steps: int, tmp_path):
     class Asking(Noisy):
         def on_step_end(self, step):
             if step + 1 == steps:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)  # in this thread, so that nothing runs in between
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -71,7 +71,7 @@ def test_ctrl_c_while_validating_is_not_lost(whole: Run, tmp_path):
         if not module.training:
             asked.append(1)
             if len(asked) == 3:  # the last epoch's validation
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)  # in this thread, so that nothing runs in between
 
     asked: list[int] = []
     hook = student.register_forward_hook(ask)
@@ -88,7 +88,7 @@ def test_two_ctrl_c_interrupt_at_once(tmp_path):
     class Hasty(Noisy):
         def losses(self, batch, progress):
             for _ in range(2):
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)  # in this thread, so that nothing runs in between
             return super().losses(batch, progress)
 
     method = Hasty(classifier())
@@ -113,7 +113,7 @@ def test_optimizers_and_their_state(optimizer: str, tmp_path):
     class Asking(Noisy):
         def on_step_end(self, step):
             if step == 6:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)  # in this thread, so that nothing runs in between
 
     with pytest.raises(KeyboardInterrupt):
         fit(Asking(classifier()), toy(), out=tmp_path / "cut", **settings)
