@@ -67,7 +67,7 @@ def models_block() -> str:
     return (
         f"<!-- models -->\n{table.markdown()}\n\nAccuracy on the 60 species' test pictures, chance 1.7 %."
         f" `aviary-clip` classifies them without any label: {clip['test_zero_shot_by_description']} % by\n"
-        f"description, {clip['test_zero_shot_by_name']} % by name. Each was made by `labkit pretrain NAME` on"
+        f"description, {clip['test_zero_shot_by_name']} % by name. `labkit pretrain NAME` makes each again on"
         f" one core\n({facts('aviary-clip')['machine']}).\n<!-- /models -->"
     )
 
