@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from . import commands
 from .errors import LabkitError
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from .terminal import mark, new_table, show
 
 app = typer.Typer(
     help="Distilling vision models, hands on.",
@@ -68,16 +67,16 @@ def doctor() -> None:
     from .doctor import examine
 
     findings = examine()
-    table = _table("", "", "", title="labkit doctor")
+    table = new_table("", "", "", title="labkit doctor")
     for finding in findings:
-        table.add_row(_mark(finding.ok, "ok", "to mend"), finding.what, finding.found)
-    _print(table)
+        table.add_row(mark(finding.ok, "ok", "to mend"), finding.what, finding.found)
+    show(table)
     failed = [f for f in findings if not f.ok]
     for finding in failed:
-        _print(f"{finding.what}: {finding.mend}.")
+        show(f"{finding.what}: {finding.mend}.")
     if failed:
         raise typer.Exit(1)
-    _print("Ready: start with `labkit lab 0`.")
+    show("Ready: start with `labkit lab 0`.")
 
 
 @app.command()
@@ -93,15 +92,15 @@ def lab(
 
     chosen = choose(profile).name
     if number is None:
-        table = _table("lab", "title", "passed", "points")
+        table = new_table("lab", "title", "passed", "points")
         for row in course.progress():
             passed, points = f"{row.passed} of {row.checks}", f"{row.points:g} of {row.possible:g}"
             table.add_row(row.lab, row.title.removeprefix(f"{row.lab} · "), passed, points)
-        _print(table)
-        _print("Open one with `labkit lab N`.")
+        show(table)
+        show("Open one with `labkit lab N`.")
         return
     path = course.open_lab(number, fresh=fresh)
-    _print(f"Your copy: {path}")
+    show(f"Your copy: {path}")
     if open_:
         raise typer.Exit(_jupyter(path, chosen))
 
@@ -127,7 +126,7 @@ def update(
     from . import course
 
     for line in course.update(number) or ["You have opened no lab yet: `labkit lab` lists them."]:
-        _print(line)
+        show(line)
 
 
 @app.command()
@@ -147,12 +146,12 @@ def data_list() -> None:
     """The data sets labkit can load, and which are here."""
     from . import data
 
-    table = _table("", "name", "images", "download", "licence")
+    table = new_table("", "name", "images", "download", "licence")
     for entry in data.info():
-        here = _mark(entry.present, "here", "not here")
+        here = mark(entry.present, "here", "not here")
         count = f"{entry.images:,}" if entry.images else "yours"
         table.add_row(here, entry.name, count, entry.size, entry.licence)
-    _print(table)
+    show(table)
 
 
 @data_app.command("get")
@@ -160,7 +159,7 @@ def data_get(name: Annotated[str, typer.Argument(help="Name from `labkit data li
     """Fetch a data set."""
     from . import data
 
-    _print(f"{name} is in {data.get(name)}")
+    show(f"{name} is in {data.get(name)}")
 
 
 @data_app.command("remove")
@@ -169,7 +168,7 @@ def data_remove(name: Annotated[str, typer.Argument(help="Name from `labkit data
     from . import data
 
     removed = data.remove(name)
-    _print(f"Removed what labkit had kept of {name}." if removed else f"labkit keeps nothing of {name}.")
+    show(f"Removed what labkit had kept of {name}." if removed else f"labkit keeps nothing of {name}.")
 
 
 @app.command()
@@ -183,7 +182,7 @@ def build(
     from . import course
 
     for line in course.build(check=check, execute=execute, only=labs, force=force):
-        _print(line)
+        show(line)
 
 
 @app.command()
@@ -194,13 +193,13 @@ def check(
     from . import course
 
     rows = course.run_checks(notebooks)
-    table = _table("", "check", "points", "what was found")
+    table = new_table("", "check", "points", "what was found")
     for row in rows:
         found = " ".join(filter(None, (row.message, row.hint)))
         points = f"{row.points:g} of {row.possible:g}" if row.id else ""
         table.add_row(f"{'✓' if row.passed else '✗'} {row.status}", row.id or row.notebook, points, found)
-    _print(table)
-    _print(f"{sum(row.passed for row in rows)} of {sum(row.id != '' for row in rows)} checks passed.")
+    show(table)
+    show(f"{sum(row.passed for row in rows)} of {sum(row.id != '' for row in rows)} checks passed.")
     if not all(row.passed for row in rows):
         raise typer.Exit(1)
 
@@ -220,12 +219,12 @@ def evaluate(
 
     result = evaluate_run(run, split, data=data, root=root)
     low, high = result.ece_interval
-    _print(f"{run}, {split} split: {result}; 95 % interval of the ECE {low:.3f} to {high:.3f}")
-    table = _table("class", "accuracy", "95 % interval")
+    show(f"{run}, {split} split: {result}; 95 % interval of the ECE {low:.3f} to {high:.3f}")
+    table = new_table("class", "accuracy", "95 % interval")
     for name, accuracy in result.per_class.items():
         low, high = result.per_class_interval[name]
         table.add_row(name, f"{accuracy:.1%}", f"{low:.1%} to {high:.1%}")
-    _print(table)
+    show(table)
 
 
 @app.command()
@@ -237,61 +236,16 @@ def predict(
     """The most probable classes of image files."""
     from .trained import predict_images
 
-    table = _table("image", "class", "probability")
+    table = new_table("image", "class", "probability")
     for image, ranking in zip(images, predict_images(run, images, top), strict=True):
         for place, (name, probability) in enumerate(ranking):
             shown = "" if place else str(image)
             table.add_row(shown, name, f"{probability:.1%}", end_section=place + 1 == top)
-    _print(table)
+    show(table)
 
 
-@app.command()
-def bench(
-    lab: Annotated[int, typer.Option(min=0, help="The lab whose committed results to make.")],
-    seeds: Annotated[int | None, typer.Option(min=1, help="Default: as in the preset.")] = None,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Only say how long it takes.")] = False,
-) -> None:
-    """Run the multi-seed experiments behind a lab's tables."""
-    from .bench import run_lab
-
-    run_lab(lab, seeds=seeds, estimate=estimate)
-
-
-@app.command()
-def pretrain(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Or `cnns`.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides all that is drawn.")] = 0,
-    size: Annotated[Literal["full", "small", "test"], typer.Option(help="What ships, or less.")] = "full",
-    out: Annotated[Path | None, typer.Option(help="A data folder for LABKIT_DATA; default data/.")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="Only say what ships.")] = False,
-) -> None:
-    """Make the shipped models again; without a name, the list."""
-    from .pretrain import catalogue, pretrain_all
-
-    if names and not list_:
-        pretrain_all(names, seed=seed, size=size, out=out, say=_print)
-        return
-    table = _table("", "name", "kB", "minutes", "what was measured")
-    for row in catalogue(out):
-        table.add_row(_mark(row.here, "here", "not here"), row.name, row.kilobytes, row.minutes, row.measured)
-    _print(table)
-
-
-def _print(what: str | Table) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, markup=False, soft_wrap=isinstance(what, str)).print(what)
-
-
-def _table(*columns: str, title: str | None = None) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(*columns, title=title, box=box.SIMPLE_HEAD, show_header=any(columns), title_justify="left")
-
-
-def _mark(well: bool, yes: str, no: str) -> str:
-    return f"✓ {yes}" if well else f"✗ {no}"
+app.command()(commands.bench)
+app.command()(commands.pretrain)
 
 
 if __name__ == "__main__":
