@@ -296,21 +296,18 @@ assert torch.allclose(yours, x["train"]["cls"][:256], atol=0.02), "your loop and
 # separates bird from background (the area under the ROC curve; 50 is chance, 100 perfect). A third row needs no
 # network at all: birds tend to sit in the middle.
 
-# %%
-families = list(dict.fromkeys(group))
-chosen = [int((birds.test.labels == group.index(name)).nonzero()[0]) for name in families[:7]]
-many = torch.arange(0, len(birds.test), max(1, len(birds.test) // 200))
-rows = {}
+# %% tags=["nbval-check-output"]
+families = list(dict.fromkeys(group))[:7]
+chosen = [int((birds.test.labels == group.index(name)).nonzero()[0]) for name in families]
+few, rows = birds.test.few(4, seed=0).images, {}  # `few` decide the components
 for name, network in {"DINOv2": frozen, "random\nweights": lab08.backbone(profile, "twin")}.items():
     with torch.inference_mode():
-        fit_on, ours = (network.cpu()(birds.test.images[i] / 255)["patches"] for i in (many, chosen))
+        fit_on, ours = (network.cpu()(x / 255)["patches"] for x in (few, birds.test.images[chosen]))
     rows[name] = embedding.patch_colours(ours, fit_on)
 show(
     embedding.plot_patches(birds.test.images[chosen], rows, families),
     "Seven birds, below them coarse maps of the trained backbone's components, then of a random network's",
 )
-
-# %% tags=["nbval-check-output"]
 words = {"dinov2": "DINOv2's first component", "twin": "random weights", "centre": "nearness to the centre"}
 rows = [[name, results.interval(experiment="foreground", method=m)] for m, name in words.items()]
 print(Table(["bird or background?", "area under the ROC curve, %"], rows, note=results.command))
@@ -329,25 +326,22 @@ print(Table(["bird or background?", "area under the ROC curve, %"], rows, note=r
 # images: no image has neighbours any more, there is nothing to find.
 
 # %%
-for split, name in {"train": "training", "test": "test"}.items():
+maps = {}  # name -> features, their families, perplexity
+for split in ("train", "test"):
     every = [group[label] for label in y[split]]
     rows = embedding.some_groups(every, p.map_groups, p.map_images, seed=0)
-    shown = [every[i] for i in rows]
-    points = embedding.tsne(x[split][p.kind][rows], perplexity=p.perplexity, seed=0)
-    title = f"t-SNE of {len(rows)} {name} images, perplexity {p.perplexity}, by family"
-    fig = embedding.plot_map(points, shown, title)
-    file = embedding.save(fig, paths.cache() / "figures" / f"lab08-tsne-{split}.png")
-    show(
-        fig, f"Points in seven colours and markers, one per family, of {name} images: more or less in clumps"
-    )
-    print("saved as", file.name)
-
-# %%
+    maps[f"{split} images"] = x[split][p.kind][rows], [every[i] for i in rows], p.perplexity
+features, shown, _ = maps["test images"]
 generator = torch.Generator().manual_seed(0)
-features = x["test"][p.kind][rows]
-noise = torch.stack([column[torch.randperm(len(rows), generator=generator)] for column in features.T], dim=1)
-fig = embedding.plot_map(embedding.tsne(noise, perplexity=2, seed=0), shown, "Pure noise, perplexity 2")
-show(fig, "Points in many small clumps and strings, the seven colours mixed in all of them")
+noise = [column[torch.randperm(len(column), generator=generator)] for column in features.T]
+maps["shuffled features"] = torch.stack(noise, dim=1), shown, 2
+for name, (features, shown, perplexity) in maps.items():
+    places = embedding.tsne(features, perplexity=perplexity, seed=0)
+    title = f"t-SNE of {len(places)} {name}, perplexity {perplexity}, by family"
+    fig = embedding.plot_map(places, shown, title)
+    file = embedding.save(fig, paths.cache() / "figures" / f"lab08-tsne-{name.split()[0]}.png")
+    show(fig, f"Points of {name} in seven colours and markers, one per family: they lie in clumps")
+    print("saved as", file.name)
 
 # %% [markdown]
 # **See:** clumps. So what would be evidence? A number, on images that nobody used to choose anything.
@@ -442,16 +436,6 @@ check("08-few-labels", few_labels)
 
 # %% answer="08-few-labels"
 few_labels = answer("08-few-labels", few_labels)
-
-# %%
-budget = 3 * len(birds.classes)
-for name, rows in {
-    "the first files": torch.arange(budget),
-    "your draw": few_labels(y["train"], 3, seed=0),
-}.items():
-    seen = torch.bincount(y["train"][rows], minlength=len(birds.classes))
-    print(f"{name:15}: {len(rows)} labels, {int((seen > 0).sum())} of {len(seen)} classes seen, "
-          f"{int(seen.min())} to {int(seen.max())} images each")  # fmt: skip
 
 # %% [markdown]
 # ## 7 · Accuracy over the number of labels
@@ -668,35 +652,30 @@ print(f"you guessed {my_guess:.1f} points; at {ten} labels per species it is {le
 # **Rubric.** 1 point: CLS is what the image-level loss trained, and it attends to all patches. 1 point: quotes a paired
 # difference *with* its interval and names the missing loss on patches (or the number of dimensions).
 
-# %% [markdown] question="08-q-labels" points=2
-# **Question 2.** Which of the five methods needs more labels than the others, and how do you read that off the figure?
-# Which method would you take at one label per species, and which with all of them? Why does the fixed number of
-# training steps matter for this reading?
+# %% [markdown] question="08-q-labels" points=4
+# **Question 2.** (a) Which of the five methods needs more labels than the others, and how do you read that off the
+# figure? Which method would you take at one label per species, and which with all of them? Why does the fixed number of
+# training steps matter for this reading? (b) Name two situations in which you would *not* probe a frozen backbone, and
+# say what you would measure to find out.
 
 # %% [markdown] rubric="08-q-labels"
-# **Model answer.** Draw a horizontal line: where each curve crosses it, its labels can be read. The CNN from
+# **Model answer.** (a) Draw a horizontal line: where each curve crosses it, its labels can be read. The CNN from
 # scratch crosses far to the right, since it must learn what a bird looks like *and* the species from the labels, while
 # probe and fine-tuned CNN bring the former along. The random twin hardly rises at all: more labels don't help where the
 # features lack the information. At one label the probe of DINOv2 leads; with all of them the fine-tuned CNN does,
 # because it can adapt its features. All trained networks take the same number of steps at every budget; with a
 # fixed number of *epochs* the small budgets would get fewer updates, and one would take a lack of steps for a lack of labels.
 #
-# **Rubric.** 1 point: reads the figure sideways, names the CNN from scratch, and says that the best method changes with
-# the budget. 1 point: with fixed epochs small budgets would also be undertrained.
-
-# %% [markdown] question="08-q-when-not" points=2
-# **Question 3.** Name two situations in which you would *not* probe a frozen backbone, and say what you would measure
-# to find out.
-
-# %% [markdown] rubric="08-q-when-not"
-# **Model answer.** For instance: the images are unlike those of pre-training (X-rays, other sensors, our miniature on real
+# (b) For instance: the images are unlike those of pre-training (X-rays, other sensors, our miniature on real
 # photographs): compare the probe with a random twin and with pixels on your data, and with fine-tuning on the same
 # labels; labels are plentiful: measure whether the fine-tuned curve has overtaken the probe's; the detail that matters
 # is smaller than a patch or is thrown away by the pre-training's augmentations (colour, orientation): probe for it
 # directly; the backbone is too slow or too large for the device: measure latency and memory (lab 02), and distil; the
 # backbone may have seen the test images.
 #
-# **Rubric.** 1 point each for a situation with a concrete measurement that reveals it.
+# **Rubric.** (a) 1 point: reads the figure sideways, names the CNN from scratch, and says that the best method changes
+# with the budget. 1 point: with fixed epochs small budgets would also be undertrained. (b) 1 point each for a situation
+# with a concrete measurement that reveals it.
 
 # %% [markdown]
 # ## What you should have seen

@@ -404,7 +404,13 @@ for name, spent in work.items():
 # In practice you would not write the layer yourself. **peft** puts adapters into any network by the *names* of its
 # layers, and transformers' `Trainer` trains it. `target_modules=["qkv"]` is your `add_adapters`; `lora_dropout` drops
 # parts of the adapters' input in training; `bias="none"` leaves the biases frozen; `modules_to_save=["head"]` names
-# what is trained in full and stored beside the adapters.
+# what is trained in full and stored beside the adapters. The next cell ends in an assertion, because no error message
+# will ever tell you what it asks; section 10 shows why. (peft keeps the untrained head too, so *all* is a little more
+# than yours.)
+#
+# **Which data for what.** The best epoch has to be chosen on something. `load_best_model_at_end=True` takes the epoch
+# that was best on `eval_dataset`: give it **validation** images. A widely used lab sheet gives it the test images and
+# then reports the accuracy on them, which is optimistic by construction.
 
 # %%
 config = LoraConfig(
@@ -416,14 +422,6 @@ adapted = get_peft_model(lora.eager_attention(pretrained), config)
 trainable, total, share = count_parameters(adapted)
 print(f"{trainable:,} of {total:,} parameters train, {share:.1%}")
 assert any(".head." in name and q.requires_grad for name, q in adapted.named_parameters())
-
-# %% [markdown]
-# The assertion asks what no error message will ever tell you; section 10 shows why. (peft keeps the untrained head
-# too, so *all* is a little more than yours.)
-#
-# **Which data for what.** The best epoch has to be chosen on something. `load_best_model_at_end=True` takes the epoch
-# that was best on `eval_dataset`: give it **validation** images. A widely used lab sheet gives it the test images and
-# then reports the accuracy on them, which is optimistic by construction.
 
 
 # %%
@@ -560,8 +558,10 @@ fig.axes[0].set_title("How much rank does the task need?")
 show(fig, "Test accuracy against the rank, logarithmic, between the lines of the probe and full fine-tuning")
 
 # %% [markdown]
-# **See:** what does doubling the rank buy? The seeds are shared, so compare neighbours by the last column: where its
-# interval contains zero, their order is noise.
+# **See:** the curve is flat. One direction per layer takes most of what there is to take, and doubling the rank again and
+# again buys little. The seeds are shared, so compare neighbours by the last column: where its interval contains zero,
+# their order is noise. And among five comparisons of three seeds each, one that misses zero by a little is no discovery:
+# ask whether the next doubling goes on in the same direction.
 #
 # Now the scale. The sweep held $\alpha / r$ fixed. Move it to both ends, for a few steps each: what does formula (1)
 # say happens to the network, and which end fails visibly?
@@ -606,11 +606,9 @@ def adapt(model):
 # %% check="09-bug"
 check("09-bug", adapt)
 
-# %% [markdown]
+# %% tags=["nbval-check-output"]
 # What the bug costs. With a head that is random and stays so, the adapters bend the features towards *it*, which is
 # why the loss still falls and nobody notices.
-
-# %% tags=["nbval-check-output"]
 frozen = results.values(experiment="frozen head", method="lora")
 right = accuracies["lora"][: len(frozen)]  # the same seeds
 rows = [
@@ -637,33 +635,28 @@ print(f"\nyou guessed {my_guess:.0%} of the gain; over {n} seeds LoRA reaches {r
 # **Rubric.** 1 point: gradients and optimizer state shrink, most of the activations stay, with the reason (the gradient passes
 # through to the first adapter). 1 point: a measure that acts on activations.
 
-# %% [markdown] question="09-q-serve" points=2
-# **Question 2.** You serve fifty tasks from one server. When do you merge the adapters, when do you keep them apart?
-# Give the cost of each choice in disk or memory and in time for an image.
+# %% [markdown] question="09-q-when-not" points=4
+# **Question 2.** (a) You serve fifty tasks from one server. When do you merge the adapters, when do you keep them apart?
+# Give the cost of each choice in disk or memory and in time for an image. (b) When should you *not* use LoRA? Name two
+# situations of different kinds, and for each the measurement that would tell you.
 
-# %% [markdown] rubric="09-q-serve"
-# **Model answer.** Merged: fifty full copies of the network, each as fast as the plain one; right if few tasks get
+# %% [markdown] rubric="09-q-when-not"
+# **Model answer.** (a) Merged: fifty full copies of the network, each as fast as the plain one; right if few tasks get
 # nearly all requests, or if an adapter's detour in every block can't be afforded. Apart: one network and fifty small
 # files, tasks are switched in no time and requests of different tasks can share a batch through the frozen weights; each
 # image pays for the detour. Adding a merged task's update to the weights and subtracting it again saves memory but loses
 # digits, above all in half precision.
 #
-# **Rubric.** 1 point: merged means a full copy per task, no extra time. 1 point: apart means small files and sharing,
-# with extra time per image.
-
-# %% [markdown] question="09-q-when-not" points=2
-# **Question 3.** When should you *not* use LoRA? Name two situations of different kinds, and for each the measurement
-# that would tell you.
-
-# %% [markdown] rubric="09-q-when-not"
-# **Model answer.** For instance: (a) the probe is already as good (measure it first; if its paired difference to full
-# fine-tuning is within the noise, nothing is left to adapt); (b) the new images are so different that features must
-# change everywhere (accuracy keeps rising with the rank, and full fine-tuning is clearly above the largest one); (c) one
+# (b) For instance: the probe is already as good (measure it first; if its paired difference to full
+# fine-tuning is within the noise, nothing is left to adapt); the new images are so different that features must
+# change everywhere (accuracy keeps rising with the rank, and full fine-tuning is clearly above the largest one); one
 # task, enough memory, enough labels: full fine-tuning costs one file and is the simpler thing (compare both, each with
-# its own learning rate); (d) networks whose statistics must adapt, such as BatchNorm's, which adapters don't touch
+# its own learning rate); networks whose statistics must adapt, such as BatchNorm's, which adapters don't touch
 # (compare with training norms and biases).
 #
-# **Rubric.** 1 point each for a situation with a measurement that reveals it; "when accuracy matters" alone is none.
+# **Rubric.** (a) 1 point: merged means a full copy per task, no extra time. 1 point: apart means small files and sharing,
+# with extra time per image. (b) 1 point each for a situation with a measurement that reveals it; "when accuracy matters"
+# alone is none.
 
 # %% [markdown]
 # ## What you should have seen
@@ -686,7 +679,7 @@ print(f"\nyou guessed {my_guess:.0%} of the gain; over {n} seeds LoRA reaches {r
 # Caveats: language, not images, and a network a hundred thousand times larger than yours, so that the correction is a
 # far smaller share; few runs (the authors state a spread of about ±0.5 points on WikiSQL and ±0.1 on MNLI), and the
 # settings were searched more for LoRA than for fine-tuning at that size. That a rank of 1 or 2 is nearly enough (their
-# section 7.2) is a finding about their tasks.
+# section 7.2) is a finding about their tasks; section 9 asked it of yours.
 #
 # ## Read on
 # - Hu et al., *LoRA: low-rank adaptation of large language models*, arXiv 2106.09685: the source; section 7 on ranks.
