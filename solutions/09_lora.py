@@ -558,10 +558,10 @@ fig.axes[0].set_title("How much rank does the task need?")
 show(fig, "Test accuracy against the rank, logarithmic, between the lines of the probe and full fine-tuning")
 
 # %% [markdown]
-# **See:** the curve is flat. One direction per layer takes most of what there is to take, and doubling the rank again and
-# again buys little. The seeds are shared, so compare neighbours by the last column: where its interval contains zero,
-# their order is noise. And among five comparisons of three seeds each, one that misses zero by a little is no discovery:
-# ask whether the next doubling goes on in the same direction.
+# **See:** the curve is flat: over all these ranks the mean moves by less than the interval of a single point. The seeds
+# are shared, so compare neighbours by the last column: where its interval contains zero, their order is noise. And
+# among five comparisons of three seeds each, one that misses zero by a little is no discovery: ask whether the next
+# doubling goes on in the same direction.
 #
 # Now the scale. The sweep held $\alpha / r$ fixed. Move it to both ends, for a few steps each: what does formula (1)
 # say happens to the network, and which end fails visibly?
