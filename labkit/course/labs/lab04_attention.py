@@ -143,8 +143,8 @@ ATTENTION_MAP = Check(
         Misconception(
             "the mean over positions",
             lambda x, n, p: F.normalize(_pooled(x, n).abs().pow(p).mean((2, 3)), dim=1),
-            "You averaged over space, so that one number per channel is left. The mean goes over the channels,"
-            " dim=1.",
+            "You averaged over space, so that one number per channel is left. The mean goes over the"
+            " channels, dim=1.",
         ),
         Misconception(
             "the largest channel",

@@ -137,14 +137,14 @@ BUG = Check(
         Misconception(
             "the labels' loss added",
             _phase(_both, labels_too=True),
-            "The connector learns now, but the cross-entropy moves the later layers as well: in FitNet's first"
-            " phase they rest, and the labels are not used.",
+            "The connector learns now, but the cross-entropy moves the later layers as well: in FitNet's"
+            " first phase they rest, and the labels are not used.",
         ),
         Misconception(
             "the labels' loss added instead of the connector",
             _phase(lambda student, hint: student.parameters(), labels_too=True),
-            "The first phase needs no labels; and the connector still doesn't move. Look at what the optimiser"
-            " was given.",
+            "The first phase needs no labels; and the connector still doesn't move. Look at what the"
+            " optimiser was given.",
         ),
         Misconception(
             "another layer",
@@ -154,7 +154,8 @@ BUG = Check(
         ),
     ),
     hints=(
-        "The loss falls, since the student bends towards a random translation. What should have moved as well?",
+        "The loss falls, since the student bends towards a random translation. What should have moved"
+        " as well?",
         "Print the names of the parameters that the optimiser was given. hint.parameters() belong to nobody.",
         "An optimiser updates what it was handed, no more: torch.optim.SGD([*a.parameters(),"
         " *b.parameters()], lr=...) trains two modules.",

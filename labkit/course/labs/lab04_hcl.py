@@ -112,8 +112,8 @@ HCL = Check(
         Misconception(
             "plain mean squared difference",
             lambda s, t: F.mse_loss(s, t.detach()),
-            "This is the hint loss: nothing was pooled, or the *squared differences* were, whose mean stays the"
-            " same at every size. Pool the maps, then compare.",
+            "This is the hint loss: nothing was pooled, or the *squared differences* were, whose mean stays"
+            " the same at every size. Pool the maps, then compare.",
         ),
         Misconception(
             "pooled by the maximum",

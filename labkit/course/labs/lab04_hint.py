@@ -50,8 +50,8 @@ HINT_LOSS = Check(
         Misconception(
             "half the sum for each image",
             lambda r, u: (r - u.detach()).square().sum() / (2 * len(r)),
-            "That is the paper's form, with its half and its sum over the map. It differs from formula (3) by a"
-            " factor that depends on the map's size; the weights quoted here belong to the mean.",
+            "That is the paper's form, with its half and its sum over the map. It differs from formula (3) by"
+            " a factor that depends on the map's size; the weights quoted here belong to the mean.",
         ),
         Misconception(
             "the sum for each image",
