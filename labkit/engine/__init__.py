@@ -6,6 +6,7 @@ from .bank_text import text_anchors
 from .evaluate import Evaluation, evaluate
 from .fit import fit
 from .history import History
+from .mistakes import Mistakes, families, mistakes
 from .recipe import Recipe
 from .run import Run, load_run
 from .stage import Stage
@@ -14,13 +15,16 @@ __all__ = [
     "Evaluation",
     "FeatureBank",
     "History",
+    "Mistakes",
     "Recipe",
     "Run",
     "Stage",
     "banks",
     "evaluate",
+    "families",
     "fit",
     "load_run",
+    "mistakes",
     "remove_banks",
     "text_anchors",
 ]
