@@ -1,0 +1,110 @@
+"""A pretrained network becomes a teacher: a new head, trained first alone, then with all that lies below it.
+
+A teacher whose head was never trained teaches noise (a mistake of public lab sheets); one that is fine-tuned
+from the start under a random head loses much of what it knew (Kumar et al. 2022, arXiv 2202.10054).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch.nn.functional as F
+
+from ..engine import Stage
+from ..errors import LabkitError
+from ..methods import Scratch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ..data import Batch, DataModule
+    from ..engine import Run
+    from ..models import Classifier
+
+
+class Adaptation(Scratch):
+    """Cross-entropy in two stages: the head on features of the images as they are, then the whole network.
+
+    Args:
+        student: the network to adapt, with a new head.
+        head_lr: learning rate while the head trains alone; afterwards all takes that of `fit`.
+        head_share: of the steps that train the head alone, in (0, 1).
+
+    Raises:
+        LabkitError: an option is outside its range.
+    """
+
+    name = "adaptation"
+
+    def __init__(self, student: Classifier, head_lr: float = 0.01, head_share: float = 0.3) -> None:
+        if not head_lr > 0 or not 0 < head_share < 1:
+            raise LabkitError(
+                "head_lr must be greater than 0 and head_share in (0, 1), but they are"
+                f" {head_lr} and {head_share}."
+            )
+        super().__init__(student)
+        self.options = {"head_lr": head_lr, "head_share": head_share}
+
+    def stages(self) -> list[Stage]:
+        share = self.options["head_share"]
+        head = self.student.head
+        return [
+            Stage("head", head, views="original", losses=self._head_losses, length=share, keep="last"),
+            Stage("all", self.student, length=1 - share),
+        ]
+
+    def _head_losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """The head alone sees what the frozen network below it said once, where a bank has stored that."""
+        stored = batch.stored.get("embedding")
+        logits = self.student(batch.image).logits if stored is None else self.student.head(stored)
+        ce = F.cross_entropy(logits, batch.label)
+        return {"total": ce, "ce": ce}
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        trained = [p for p in self.student.parameters() if p.requires_grad]
+        head = {p for p in self.student.head.parameters() if p.requires_grad}
+        alone = len(trained) == len(head)
+        return [{"params": trained, "lr": self.options["head_lr"]} if alone else {"params": trained}]
+
+
+def adapt(
+    net: Classifier,
+    module: DataModule,
+    *,
+    seed: int = 0,
+    head_lr: float = 0.01,
+    head_share: float = 0.3,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+    **recipe: Any,
+) -> Run:
+    """Train a pretrained classifier with a new head on `module`, head first; weights chosen on validation.
+
+    Args:
+        net: as `build(name, num_classes, weights=...)` gives it; trained in place.
+        module: what it learns from.
+        seed: of the order and the augmentation.
+        head_lr, head_share: see `Adaptation`.
+        out: folder of the run, or None.
+        resume: go on from the folder's last checkpoint.
+        progress: show a bar.
+        recipe: options of `fit`, such as steps, lr and batch_size.
+    """
+    from .. import engine
+
+    bank = engine.FeatureBank(net, module.train, outputs=("embedding",), keep=False, progress=progress)
+    return engine.fit(
+        Adaptation(net, head_lr, head_share),
+        module,
+        augment=module.augment,
+        bank=bank,
+        seed=seed,
+        out=out,
+        resume=resume,
+        overwrite=not resume,
+        progress=progress,
+        **recipe,
+    )
