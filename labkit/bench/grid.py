@@ -1,4 +1,10 @@
-"""Run a lab's grid of jobs: resumable, over processes, every finished seed saved at once."""
+"""Run a grid of jobs: resumable, over processes, every finished run saved at once.
+
+A grid is a module with `jobs(setting, seeds)`, which yields flat dicts, and `run(job, setting)`, which
+returns the job with what was measured. `group(job)` may say which jobs belong into one process, to share what
+they make there (else those of one seed); `prepare(job, setting)` makes that, and `cost(job)` is how much more
+a run takes than the cheapest: both serve the estimate.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +12,33 @@ import importlib
 import json
 import os
 import time
-from concurrent.futures import as_completed
+from collections.abc import Iterable
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import manifest
 from ..errors import LabkitError, unknown
 from ..paths import shipped
-from ..profiles import Profile, profile
+from ..profiles import profile
 from .pool import pool
 from .results import Results
 
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
+Job = dict[str, Any]
 GRIDS = {n: f"labkit.bench.lab{n:02d}" for n in (1, 2, 8, 9, 10)}
-_MEASURED = ("val", "test", "ms", "memory", "disk")  # what a run adds to its job
+MEASURED = (
+    "val",
+    "test",
+    "inside",
+    "assistant",
+    "seconds",
+    "ms",
+    "memory",
+    "disk",
+)  # added to a job by its run
 
 
 def run_lab(
@@ -57,67 +77,125 @@ def run_lab(
             manifest.record(f"results/{path.name}", results.command, machine=results.machine)
         return results
     seeds = seeds or setting.lab(number).seeds
-    workers = workers or os.cpu_count() or 1
-    results = Results.load(path) if path.is_file() else Results("")
-    results.command = f"labkit bench --lab {int(number):02d} --seeds {seeds}"
-    results.machine = manifest.machine()
-    done = {_key(row) for row in results.rows}
-    todo = list({_key(job): job for job in grid.jobs(setting, seeds)}.items())
-    missing = [job for key, job in todo if key not in done]
-    if estimate:
-        _estimate(grid.__name__, missing, setting, workers)
-        return results
-    if missing:
-        _run(grid.__name__, missing, setting, workers, results, path)
-    if out is None:
+    command = f"labkit bench --lab {int(number):02d} --seeds {seeds}"
+    results = fill(
+        grid.__name__, grid.jobs(setting, seeds), setting, path, command, estimate=estimate, workers=workers
+    )
+    if out is None and not estimate:
         manifest.record(f"results/{path.name}", results.command, machine=results.machine)
     return results
 
 
-def _run(
-    grid: str, missing: list[dict], setting: Profile, workers: int, results: Results, path: Path
-) -> None:
+def fill(
+    grid: str,
+    jobs: Iterable[Job],
+    setting: Any,
+    path: Path,
+    command: str,
+    *,
+    estimate: bool = False,
+    workers: int | None = None,
+) -> Results:
+    """Run those jobs of a grid that the results file lacks, and return all results.
+
+    Args:
+        grid: the module with `run`.
+        jobs: flat dicts; equal ones are one run.
+        setting: what `run` gets beside the job.
+        path: the results file, written after every run.
+        command: what makes it.
+        estimate: run one job, print the hours the rest would take, and stop.
+        workers: processes of one thread each; None takes one per core.
+    """
+    workers = workers or os.cpu_count() or 1
+    results = Results.load(path) if path.is_file() else Results("")
+    done = {_key(row) for row in results.rows}
+    missing = [job for key, job in {_key(job): job for job in jobs}.items() if key not in done]
+    if estimate:
+        _estimate(grid, missing, setting, workers)
+        return results
+    results.command, results.machine = command, manifest.machine()
+    if missing:
+        _run(grid, missing, setting, workers, results, path)
+    return results
+
+
+def _run(grid: str, missing: list[Job], setting: Any, workers: int, results: Results, path: Path) -> None:
     from tqdm.auto import tqdm
 
-    # Jobs of one seed go to one process, where its teacher is trained once.
-    seeds = sorted({job["seed"] for job in missing})
-    groups = [[job for job in missing if job["seed"] == seed] for seed in seeds]
+    finished = get_context("spawn").SimpleQueue()  # rows, and None for every group that ends
     bar = tqdm(total=len(missing), unit="run", disable=bool(os.environ.get("LABKIT_QUIET")))
-    failed = None
-    with pool(workers) as executor:
-        futures = {executor.submit(_group, grid, group, setting): group for group in groups}
-        for future in as_completed(futures):
-            if future.exception():  # the other seeds are still worth their time
-                failed = failed or future.exception()
+    with pool(workers, _connect, finished) as executor, bar:
+        futures = [executor.submit(_group, grid, group, setting) for group in groups(grid, missing, workers)]
+        for future in futures:
+            future.add_done_callback(lambda _: finished.put(None))
+        left = len(futures)
+        while left:
+            row = finished.get()
+            if row is None:
+                left -= 1
                 continue
-            results.rows += future.result()
+            results.rows.append(row)
             results.save(path)
-            bar.update(len(future.result()))
-    bar.close()
-    if failed:
-        raise failed
+            bar.update()
+    for future in futures:  # one failure has cost no other group its time
+        if future.exception():
+            raise future.exception()
 
 
-def _group(grid: str, jobs: list[dict[str, Any]], setting: Profile) -> list[dict[str, Any]]:
-    return [_one(grid, job, setting) for job in jobs]
+def groups(grid: str, jobs: list[Job], workers: int) -> list[list[Job]]:
+    """Jobs that share what a process makes for them, in the order of the jobs; no process without a group.
+
+    Where there are fewer such groups than processes, the largest are dealt out in two: both parts then make
+    what they share.
+    """
+    shared = getattr(importlib.import_module(grid), "group", lambda job: job["seed"])
+    found: dict[Any, list[Job]] = {}
+    for job in jobs:
+        found.setdefault(shared(job), []).append(job)
+    parts = list(found.values())
+    while len(parts) < workers and max(map(len, parts)) > 1:
+        largest = max(parts, key=len)
+        at = parts.index(largest)
+        parts[at : at + 1] = [largest[::2], largest[1::2]]
+    return parts
 
 
-def _one(grid: str, job: dict[str, Any], setting: Profile) -> dict[str, Any]:
+def _connect(finished: SimpleQueue) -> None:
+    global _finished
+    _finished = finished
+
+
+def _group(grid: str, jobs: list[Job], setting: Any) -> None:
+    for job in jobs:
+        _finished.put(_one(grid, job, setting))
+
+
+def _one(grid: str, job: Job, setting: Any) -> Job:
     try:
         return importlib.import_module(grid).run(job, setting)
     except LabkitError as error:
         raise LabkitError(f"The run {job} failed: {error}") from error
 
 
-def _estimate(grid: str, missing: list[dict], setting: Profile, workers: int) -> None:
+def _estimate(grid: str, missing: list[Job], setting: Any, workers: int) -> None:
+    """Time one run, and what its group makes for it where the grid can `prepare` that."""
     if not missing:
         print("Nothing is missing.")
         return
+    module = importlib.import_module(grid)
     started = time.perf_counter()
-    _one(grid, missing[0], setting)
-    hours = (time.perf_counter() - started) * len(missing) / workers / 3600
+    if hasattr(module, "prepare"):
+        module.prepare(missing[0], setting)
+    ready = time.perf_counter()
+    cost = getattr(module, "cost", lambda job: 1.0)  # in units of the cheapest run
+    first = min(missing, key=cost)
+    _one(grid, first, setting)
+    run = (time.perf_counter() - ready) / cost(first)
+    seconds = (ready - started) * len(groups(grid, missing, 1)) + run * sum(map(cost, missing))
+    hours = seconds / workers / 3600
     print(f"{len(missing)} runs are missing: about {hours:.2f} hours on {workers} processes.")
 
 
-def _key(row: dict[str, Any]) -> str:
-    return json.dumps({k: v for k, v in row.items() if k not in _MEASURED}, sort_keys=True)
+def _key(row: Job) -> str:
+    return json.dumps({k: v for k, v in row.items() if k not in MEASURED}, sort_keys=True)
