@@ -14,6 +14,10 @@ class MissingError(LabkitError, FileNotFoundError):
     """A file, folder, data set or weight that is not where it should be."""
 
 
+class LabkitWarning(UserWarning):
+    """Something that is allowed and rarely meant, said in one sentence."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> LabkitError:
     """The error for a name that is in no registry, with the nearest known name."""
     known = sorted(known)

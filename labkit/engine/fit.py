@@ -16,6 +16,7 @@ from torch import nn
 from ..data import Augment, DataModule
 from ..errors import LabkitError, unknown
 from .bank_feed import Banks, Feed
+from .guards import check_frozen
 from .recipe import Recipe
 from .run import Run
 from .trainer import Trainer
@@ -120,6 +121,7 @@ def _check(method: nn.Module, data: DataModule, epochs: int | None, steps: int |
         )
     if len(data.train) == 0:
         raise LabkitError(f"The training split of '{data.name}' is empty: give it at least one image.")
+    check_frozen(method)
     classes = getattr(method.deployed(), "num_classes", data.num_classes)
     if classes != data.num_classes:
         raise LabkitError(

@@ -26,6 +26,9 @@ class Stage:
             augmented views, of which epoch e shows e % V. With a bank, 'augment' is the bank's V.
         losses: `(batch, progress) -> {"total": scalar, ...}`; None takes the method's own `losses`.
         model: the classifier that validation measures; None takes `method.deployed()`.
+        length: the share of what `fit` was asked for that this stage takes, > 0, where `epochs` is None.
+        keep: 'best' puts back the weights of `model` that were best on validation; 'last' measures nothing
+            and goes on with the last, for a stage after which `model` can't classify yet.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Stage:
     views: Literal["augment", "original"] | int = "augment"
     losses: Losses | None = None
     model: nn.Module | None = None
+    length: float = 1.0
+    keep: Literal["best", "last"] = "best"
 
 
 def check_terms(terms: object) -> None:

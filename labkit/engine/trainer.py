@@ -18,6 +18,7 @@ from ..rng import seed_everything
 from .bank_feed import Feed
 from .dropout import Clock, keyed_dropout
 from .evaluate import evaluate
+from .guards import warn_of_chance
 from .recipe import Recipe
 from .records import Records
 from .session import interruptible, make_accelerator
@@ -81,6 +82,8 @@ class Trainer:
         self.method.to(self.device)
         flags = {p: p.requires_grad for p in self.method.parameters()}
         saved = self.store.read(self.method) if resume else None
+        if not saved:
+            warn_of_chance(self.method, self.data)
         if saved:
             self.at = saved[0]
         else:
@@ -114,7 +117,8 @@ class Trainer:
             self.store.save(self.method, self.optimizer, self.at)
         self.per_epoch = self.at.step + len(self._batches())
         in_steps = self.steps is not None and stage.epochs is None
-        self.total = self.steps if in_steps else self.per_epoch * (stage.epochs or self.epochs)
+        length = self.steps if in_steps else self.per_epoch * (stage.epochs or self.epochs)
+        self.total = length if stage.epochs else max(1, round(length * stage.length))
         epochs = math.ceil(self.total / self.per_epoch)
         every = self.recipe.validate_every or math.ceil(epochs / 30)
         hook = self.records.watch(self.watched)
@@ -227,7 +231,7 @@ class Trainer:
             "lr": self.optimizer.param_groups[0]["lr"],
             **means,
         }
-        if validate and self.validates:
+        if validate and self.validates and stage.keep == "best":
             result = evaluate(self.watched, self.data.val)
             row |= {"val_accuracy": result.accuracy, "val_loss": result.loss}
             at.waited += 1
@@ -242,7 +246,8 @@ class Trainer:
 
     def _keep(self) -> None:
         self.kept = {name: t.detach().clone() for name, t in self.watched.state_dict().items()}
-        self.store.save_weights("best", self.kept, **({"accuracy": self.at.best} if self.validates else {}))
+        measured = {"accuracy": self.at.best} if self.at.best >= 0 else {}
+        self.store.save_weights("best", self.kept, **measured)
 
     def _end_stage(self, stage: Stage, stages: int) -> None:
         """Put the best weights back and write the stage's artefact."""

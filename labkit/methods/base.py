@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data import Batch
 from ..engine import Stage
-from ..errors import LabkitError, unknown
+from ..errors import LabkitError, LabkitWarning, unknown
 from ..models import Classifier, Output
 
 _METHODS: dict[str, type[Method]] = {}
@@ -24,6 +25,10 @@ class Method(nn.Module):
         student: the classifier to train; `deployed()` returns it alone.
         teacher: a trained classifier; frozen here, and kept in eval mode whatever the caller does.
 
+    Attributes:
+        needs: which of the teacher's outputs the losses read, such as 'logits' or 'maps.3': what a
+            `FeatureBank` of the teacher must store to spare its forward pass.
+
     Raises:
         LabkitError: the student is no network, a teacher is needed and missing, or the class counts differ.
     """
@@ -31,6 +36,7 @@ class Method(nn.Module):
     name: ClassVar[str] = ""
     needs_teacher: ClassVar[bool] = False
     frozen: ClassVar[tuple[str, ...]] = ("teacher",)
+    needs: tuple[str, ...] = ()
 
     def __init__(self, student: Classifier, teacher: Classifier | None = None, **options: Any) -> None:
         super().__init__()
@@ -46,6 +52,13 @@ class Method(nn.Module):
                 f"Student and teacher must share their classes, but have {counts[0]} and {counts[1]}:"
                 " build both with the same num_classes."
             )
+        if teacher is not None and teacher.training:
+            warnings.warn(
+                f"The teacher of '{self.name}' was in train mode, where its statistics and dropout move:"
+                " it is in eval mode now, and frozen.",
+                LabkitWarning,
+                stacklevel=2,
+            )
         self.student = student
         self.teacher = teacher.requires_grad_(False).eval() if teacher is not None else None
         self.options = options
@@ -59,7 +72,15 @@ class Method(nn.Module):
         return self
 
     def ask_teacher(self, batch: Batch) -> Output:
-        """The teacher's output on the batch's images, without gradient."""
+        """The teacher's output on the batch's images, without gradient.
+
+        Where a bank has stored all that the method `needs` (as 'logits', or as 'teacher.logits' where there
+        are several banks), the teacher does not run and the rest of the output is None.
+        """
+        stored = {name: batch.stored.get(name, batch.stored.get(f"teacher.{name}")) for name in self.needs}
+        if stored and all(value is not None for value in stored.values()):
+            maps = tuple(stored.get(f"maps.{i}") for i in range(4))
+            return Output(stored.get("logits"), stored.get("embedding"), maps, stored.get("final_map"))
         with torch.no_grad():
             return self.teacher(batch.image)
 
@@ -96,8 +117,22 @@ def create(name: str, *, student: Classifier, teacher: Classifier | None = None,
     if name not in _METHODS:
         raise unknown("method", name, _METHODS)
     cls: Callable[..., Method] = _METHODS[name]
-    known = [option for option in inspect.signature(cls).parameters if option not in ("student", "teacher")]
+    known = _options(cls)
     for option in options:
         if option not in known:
             raise unknown(f"option of the method '{name}'", option, known)
     return cls(student, teacher, **options)
+
+
+def _options(cls: type[Method]) -> list[str]:
+    """The options of a method: its own, and those of the classes that its `**terms` go to."""
+    known: list[str] = []
+    for parent in cls.__mro__:
+        if "__init__" not in parent.__dict__:
+            continue
+        parameters = list(inspect.signature(parent.__init__).parameters.values())[1:]
+        named = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        known += [name for name in named if name not in ("student", "teacher", *known)]
+        if not any(p.kind == p.VAR_KEYWORD for p in parameters) or parent is Method:
+            break
+    return known

@@ -5,23 +5,22 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor
+from typing import Any
 
-from ..data import Batch
 from ..errors import LabkitError
-from ..losses import hinton_kd
 from ..models import Classifier
-from .base import Method, register
+from .base import register
+from .distillation import Distillation
 
 
 @register
-class Hinton(Method):
+class Hinton(Distillation):
     """Learn from the labels and from the teacher's softened probabilities on the same augmented image.
 
     Args:
         temperature: T > 0.
         hard_weight: w in [0, 1], the weight of the labels; 0 needs no labels at all.
+        terms: `ce_weight` and `kd_weight` take the place of w and 1 - w.
 
     Raises:
         LabkitError: an option is outside its range.
@@ -29,20 +28,26 @@ class Hinton(Method):
 
     name = "hinton"
     needs_teacher = True
+    needs = ("logits",)
 
     def __init__(
-        self, student: Classifier, teacher: Classifier, temperature: float = 4.0, hard_weight: float = 0.5
+        self,
+        student: Classifier,
+        teacher: Classifier,
+        temperature: float = 4.0,
+        hard_weight: float = 0.5,
+        **terms: Any,
     ) -> None:
-        super().__init__(student, teacher, temperature=temperature, hard_weight=hard_weight)
-        if not temperature > 0 or not 0 <= hard_weight <= 1:
-            raise LabkitError(
-                f"temperature must be greater than 0 and hard_weight in [0, 1],"
-                f" but they are {temperature} and {hard_weight}."
-            )
-        self.temperature, self.hard_weight = temperature, hard_weight
+        check_hard_weight(temperature, hard_weight)
+        weights = {"ce_weight": hard_weight, "kd_weight": 1 - hard_weight, **terms}
+        super().__init__(student, teacher, temperature=temperature, **weights)
+        self.options = {"temperature": temperature, "hard_weight": hard_weight, **terms}
 
-    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        logits = self.student(batch.image).logits
-        ce = F.cross_entropy(logits, batch.label)
-        kd = hinton_kd(logits, self.ask_teacher(batch).logits, self.temperature)
-        return {"total": self.hard_weight * ce + (1 - self.hard_weight) * kd, "ce": ce, "kd": kd}
+
+def check_hard_weight(temperature: float, hard_weight: float) -> None:
+    """Raise LabkitError unless T > 0 and w is in [0, 1]."""
+    if not temperature > 0 or not 0 <= hard_weight <= 1:
+        raise LabkitError(
+            f"temperature must be greater than 0 and hard_weight in [0, 1],"
+            f" but they are {temperature} and {hard_weight}."
+        )

@@ -6,31 +6,26 @@ distillation over it is knowledge of the teacher and not mere softness.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data import Batch
 from ..errors import LabkitError
 from ..models import Classifier
-from .base import Method, register
+from .base import register
+from .distillation import Distillation
 
 
 @register
-class Scratch(Method):
+class Scratch(Distillation):
     """Cross-entropy on the labels. A teacher is ignored, so that all methods can be called alike."""
 
     name = "scratch"
 
-    def __init__(self, student: Classifier, teacher: Classifier | None = None) -> None:
-        super().__init__(student)
-
-    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        ce = F.cross_entropy(self.student(batch.image).logits, batch.label)
-        return {"total": ce, "ce": ce}
-
 
 @register
-class LabelSmoothing(Method):
+class LabelSmoothing(Distillation):
     """Cross-entropy against (1 - smoothing) one-hot + smoothing / N; `smoothing` in [0, 1).
 
     Raises:
@@ -40,14 +35,12 @@ class LabelSmoothing(Method):
     name = "label_smoothing"
 
     def __init__(
-        self, student: Classifier, teacher: Classifier | None = None, smoothing: float = 0.1
+        self, student: Classifier, teacher: Classifier | None = None, smoothing: float = 0.1, **terms: Any
     ) -> None:
-        super().__init__(student, smoothing=smoothing)
+        super().__init__(student, teacher, smoothing=smoothing, **terms)
         if not 0 <= smoothing < 1:
             raise LabkitError(f"smoothing must be in [0, 1), but it is {smoothing}.")
         self.smoothing = smoothing
 
-    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        logits = self.student(batch.image).logits
-        ce = F.cross_entropy(logits, batch.label, label_smoothing=self.smoothing)
-        return {"total": ce, "ce": ce}
+    def label_loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(logits, label, label_smoothing=self.smoothing)
