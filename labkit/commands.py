@@ -7,18 +7,53 @@ from typing import Annotated, Literal
 
 import typer
 
+from .errors import LabkitError
 from .terminal import mark, new_table, show
 
 
 def bench(
-    lab: Annotated[int, typer.Option(min=0, help="The lab whose committed results to make.")],
+    lab: Annotated[int | None, typer.Option(min=0, help="The lab whose committed results to make.")] = None,
+    data: Annotated[str | None, typer.Option(help="The data set to compare methods on.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Some of its methods, a,b; default all.")] = None,
+    budgets: Annotated[str | None, typer.Option(help="Labels per class, 3,5; default the preset's.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Default: as in the preset.")] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Try each method's configurations instead.")] = False,
     estimate: Annotated[bool, typer.Option("--estimate", help="Only say how long it takes.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Results file; default in data/results/.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
 ) -> None:
-    """Run the multi-seed experiments behind a lab's tables."""
-    from .bench import run_lab
+    """Run the multi-seed experiments behind a lab's tables, or compare methods on a data set."""
+    from .bench import bench_data, run_lab
 
-    run_lab(lab, seeds=seeds, estimate=estimate)
+    if (lab is None) == (data is None):
+        raise LabkitError("Say what to run, one of the two: --lab NN or --data NAME.")
+    if lab is not None:
+        for name, value in {"methods": methods, "budgets": budgets, "tune": tune}.items():
+            if value:
+                raise LabkitError(f"--{name} belongs to --data NAME: a lab's grid is as its preset says.")
+        run_lab(lab, seeds=seeds, estimate=estimate, out=out, workers=workers)
+        return
+    chosen = [name.strip() for name in methods.split(",")] if methods else None
+    bench_data(
+        data,
+        methods=chosen,
+        budgets=_numbers("budgets", budgets),
+        seeds=seeds,
+        tune=tune,
+        estimate=estimate,
+        out=out,
+        workers=workers,
+    )
+
+
+def _numbers(option: str, text: str | None) -> list[int] | None:
+    """'3,5' as whole numbers."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise LabkitError(f"--{option} takes whole numbers such as 3,5, not '{text}'.") from error
 
 
 def pretrain(

@@ -44,6 +44,22 @@ class Profile:
         return SimpleNamespace(**settings[self.name])
 
 
+def preset(name: str) -> SimpleNamespace:
+    """Settings of the comparison on one data set, from `presets/NAME.yaml`.
+
+    Raises:
+        LabkitError: there is none; `presets` lists the names.
+    """
+    return SimpleNamespace(**_preset(f"{name}.yaml"))
+
+
+def presets() -> list[str]:
+    """Names of the data sets whose comparison has settings."""
+    files = (resources.files("labkit") / "presets").iterdir()
+    names = [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
+    return sorted(name for name in names if name != "profiles" and not name.startswith("lab"))
+
+
 @cache
 def _preset(name: str) -> dict:
     import yaml

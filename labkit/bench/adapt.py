@@ -87,7 +87,8 @@ def adapt(
         net: as `build(name, num_classes, weights=...)` gives it; trained in place.
         module: what it learns from.
         seed: of the order and the augmentation.
-        head_lr, head_share: see `Adaptation`.
+        head_lr, head_share: see `Adaptation`; a share of 0 trains all from the start, for a network without
+            pretrained weights.
         out: folder of the run, or None.
         resume: go on from the folder's last checkpoint.
         progress: show a bar.
@@ -95,9 +96,12 @@ def adapt(
     """
     from .. import engine
 
-    bank = engine.FeatureBank(net, module.train, outputs=("embedding",), keep=False, progress=progress)
+    method, bank = Scratch(net), None
+    if head_share:
+        method = Adaptation(net, head_lr, head_share)
+        bank = engine.FeatureBank(net, module.train, outputs=("embedding",), keep=False, progress=progress)
     return engine.fit(
-        Adaptation(net, head_lr, head_share),
+        method,
         module,
         augment=module.augment,
         bank=bank,

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ..methods import Method
     from ..models import Classifier
 
-RECIPE = ("lr", "weight_decay", "steps")  # what `train` may change of the preset's training
+RECIPE = ("lr", "weight_decay", "steps", "epochs")  # what `train` may change of the preset's training
 CONTROLS = ("scratch", "label_smoothing")  # they learn from the labels alone
 _VIEWS_SEED = 7  # of the stored views, apart from the seeds of runs
 # What this process has made already, for the jobs that follow. Of the banks, which may hold maps, the last.
 _MODULES: dict[str, Any] = {}
 _TEACHERS: dict[str, tuple[Any, float]] = {}
-_BANKS: dict[str, Any] = {}
+_BANKS: dict[str, tuple[Any, Any]] = {}  # the teacher with its bank
 
 
 def few(s: SimpleNamespace, per_class: int | None, seed: int) -> DataModule:
@@ -101,22 +101,24 @@ def teacher_bank(
     from ..engine import FeatureBank
 
     module = few(s, per_class, seed)
-    key = _key(s.data, id(teacher), s.views, seed, per_class)
-    made = _BANKS.get(key)
-    if made is None or not set(outputs) <= set(made.names):
-        _BANKS.clear()
-        _BANKS[key] = FeatureBank(
-            teacher,
-            module.train,
-            views=s.views,
-            augment=module.augment,
-            seed=_VIEWS_SEED,
-            outputs=outputs,
-            dtype="float16",
-            keep=False,
-            progress=progress,
-        )
-    return _BANKS[key]
+    key = _key(s.data, s.views, seed, per_class)
+    known, bank = _BANKS.get(key, (None, None))
+    if known is teacher and set(outputs) <= set(bank.names):
+        return bank
+    bank = FeatureBank(
+        teacher,
+        module.train,
+        views=s.views,
+        augment=module.augment,
+        seed=_VIEWS_SEED,
+        outputs=outputs,
+        dtype="float16",
+        keep=False,
+        progress=progress,
+    )
+    _BANKS.clear()
+    _BANKS[key] = teacher, bank
+    return bank
 
 
 def forget() -> None:
@@ -168,7 +170,7 @@ def train(
     *,
     student: str | dict[str, Any] | None = None,
     guide: Classifier | None = None,
-    bank: bool = True,
+    bank: FeatureBank | bool = True,
     progress: bool | None = None,
     out: Path | str | None = None,
     **options: Any,
@@ -177,10 +179,11 @@ def train(
 
     Args:
         s, method, seed, per_class, student, guide: see `create`.
-        bank: read a frozen teacher's outputs from `teacher_bank`; False runs the teacher in every step.
+        bank: where the frozen teacher's outputs are read: True makes a `teacher_bank` of what the method
+            needs, False runs the teacher in every step.
         progress: show bars.
         out: folder of the run.
-        options: the method's own and, of the recipe, lr, weight_decay and steps.
+        options: the method's own and, of the recipe, lr, weight_decay, steps or epochs.
 
     Returns:
         The run; its model has the weights that were best on validation.
@@ -196,26 +199,32 @@ def fit(
     seed: int,
     per_class: int | None,
     *,
-    bank: bool = True,
+    bank: FeatureBank | bool = True,
     progress: bool | None = None,
     out: Path | str | None = None,
+    resume: bool = False,
     **recipe: Any,
 ) -> Run:
     """Train a method that `create` made, by the preset's recipe but for what `recipe` names."""
     from .. import engine
 
-    stored = None
-    if bank and method.teacher is not None and method.needs:
-        stored = teacher_bank(s, seed, per_class, method.teacher, method.needs, progress=progress)
+    if method.teacher is None or not method.needs:
+        bank = False
+    if bank is True:
+        bank = teacher_bank(s, seed, per_class, method.teacher, method.needs, progress=progress)
+    ours = dict(s.training)
+    if {"steps", "epochs"} & recipe.keys():  # one of the two
+        ours = {k: v for k, v in ours.items() if k not in ("steps", "epochs")}
     return engine.fit(
         method,
         few(s, per_class, seed),
-        bank=stored,
+        bank=bank or None,
         seed=seed,
         out=out,
-        overwrite=True,
+        resume=resume,
+        overwrite=not resume,
         progress=progress,
-        **s.training | recipe,
+        **ours | recipe,
     )
 
 
