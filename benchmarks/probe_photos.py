@@ -23,6 +23,7 @@ from torch import nn
 from labkit.bench import lab08
 from labkit.data import DataModule, load
 from labkit.engine.evaluate import wilson
+from labkit.engine.probe import fit_probe
 from labkit.errors import MissingError
 from labkit.manifest import machine
 from labkit.paths import datasets
@@ -79,10 +80,8 @@ def rows(name: str, module: DataModule, setting: Profile) -> list[list[str]]:
         y = {split: getattr(module, split).labels for split in x}
         tried = {}
         for kind in x["train"]:
-            _, probe = lab08.fit_probe(
-                (x["train"][kind], y["train"]), (x["val"][kind], y["val"]), s.strengths
-            )
-            tried[kind] = probe
+            train, val = ((x[split][kind], y[split]) for split in ("train", "val"))
+            _, tried[kind] = fit_probe(train, val, s.strengths)
         kind = max(tried, key=lambda kind: tried[kind].score(x["val"][kind], y["val"]))
         train, test = (float(tried[kind].score(x[split][kind], y[split])) for split in ("train", "test"))
         low, high = wilson(round(test * len(y["test"])), len(y["test"]))

@@ -6,8 +6,7 @@ validation images, or the training of a small network for a fixed number of step
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -17,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..engine.probe import fit_probe
 from ..profiles import Profile
 
 if TYPE_CHECKING:
     import numpy as np
-    from sklearn.pipeline import Pipeline
 
     from ..data import DataModule, FileSet, ImageSet
     from ..engine import Run
@@ -182,36 +181,6 @@ def backbone(profile: Profile, method: str = "dinov2", seed: int = 0) -> nn.Modu
     scale = {name: tuple(getattr(trained, name).flatten().tolist()) for name in ("mean", "std")}
     twin = SelfSupervised(net, f"{trained.name} twin", trained.image_size, **scale)
     return twin.requires_grad_(False).eval()
-
-
-def fit_probe(
-    train: Sequence[Tensor], val: Sequence[Tensor], strengths: Sequence[float]
-) -> tuple[float, Pipeline]:
-    """Logistic regression on standardised features, fitted on `train`, its C chosen on `val`.
-
-    Args:
-        train: features (N, D) and labels (N,).
-        val: the same of the images that choose.
-        strengths: values of C; on a tie the smallest wins.
-
-    Returns:
-        The chosen C and scikit-learn's fitted pipeline of scaler and classifier.
-    """
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    # With more dimensions than images the weights lie in the span of the images: turning the axes into it
-    # changes no prediction under an L2 penalty and saves most of the time.
-    wide = train[0].shape[1] > len(train[0])
-    prepare = make_pipeline(StandardScaler(), PCA(svd_solver="full") if wide else "passthrough")
-    x, held = prepare.fit_transform(train[0]), prepare.transform(val[0])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes")  # at one label per class
-        heads = {c: LogisticRegression(C=c, max_iter=2000).fit(x, train[1]) for c in sorted(strengths)}
-    best = max(heads, key=lambda c: heads[c].score(held, val[1]))
-    return best, make_pipeline(prepare, heads[best])
 
 
 def four_files(photo: np.ndarray, folder: Path | str) -> dict[str, Path]:

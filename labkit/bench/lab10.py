@@ -155,26 +155,13 @@ def _calibration(job: dict[str, Any], s):
     return ece
 
 
-def linear_probe(features: Tensor, labels: Tensor, c: float):
-    """Logistic regression on features (N, E); `c` is scikit-learn's inverse weight of the L2 penalty."""
-    import warnings
-
-    from sklearn.linear_model import LogisticRegression
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes")  # so it is with one image each
-        return LogisticRegression(C=c, max_iter=2000).fit(features.numpy(), labels.numpy())
-
-
 def _probe(job: dict[str, Any], s):
+    from ..engine.probe import fit_probe
+
     here = _world(s)
-    probe = linear_probe(*here.few(job["shots"], job["seed"]), job.get("c", s.probe_c))
-
-    def score(split: str) -> float:
-        features, labels = here.features(split)
-        return float(probe.score(features.numpy(), labels.numpy()))
-
-    return score
+    few, strength = here.few(job["shots"], job["seed"]), job.get("c", s.probe_c)
+    _, probe = fit_probe(few, here.features("val"), [strength], standardise=False)
+    return lambda split: float(probe.score(*here.features(split)))
 
 
 def train_coop(

@@ -1,12 +1,10 @@
 """How good are features? A linear probe and nearest neighbours, beside raw pixels and a random twin.
 
-The probe is scikit-learn's logistic regression on standardised features; its C is chosen on validation, and
-the test split is asked once.
+The probe's C is chosen on validation, and the test split is asked once.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,11 +12,13 @@ import torch
 from torch import Tensor
 
 from ..data import DataModule
+from ..engine.probe import fit_probe
 from ..models import SelfSupervised
 
 CS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 FEW = (1, 3, 10)  # labels per class
 _BATCH = 256
+_ITERATIONS = 300  # of the solver
 Encoder = Callable[[Tensor], Tensor]
 
 
@@ -48,28 +48,9 @@ def probe(
 
     Each split is a pair of features (N, D) and labels (N,).
     """
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    # With more dimensions than images the weights lie in the span of the images: turning the axes into it
-    # changes no prediction of a regression with an L2 penalty, and saves most of the time.
-    wide = train[0].shape[1] > len(train[0])
-    prepare = make_pipeline(StandardScaler(), PCA(svd_solver="full") if wide else "passthrough")
-    x, y = prepare.fit_transform(train[0]), train[1].numpy()
-    held = prepare.transform(val[0])
-    best: dict[str, float] = {"val": -1.0}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of few images per class, and of the last digits of convergence
-        for c in cs:
-            model = LogisticRegression(C=c, max_iter=300).fit(x, y)
-            reached = float(model.score(held, val[1].numpy()))
-            if reached > best["val"]:
-                best, fitted = {"val": reached, "c": c}, model
-    if test is not None:
-        best["test"] = float(fitted.score(prepare.transform(test[0]), test[1].numpy()))
-    return best
+    c, fitted = fit_probe(train, val, cs, max_iter=_ITERATIONS)
+    found = {"val": float(fitted.score(*val)), "c": c}
+    return found | ({"test": float(fitted.score(*test))} if test is not None else {})
 
 
 def nearest(train: tuple[np.ndarray, Tensor], val: tuple[np.ndarray, Tensor], k: int = 5) -> float:

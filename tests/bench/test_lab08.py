@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 from labkit.bench import lab08, read_results
@@ -74,32 +73,6 @@ def test_four_files_are_four_kinds_of_pictures(tmp_path):
     cut = np.asarray(opened["cut-out"])
     assert cut[0, 0].tolist() == [0, 0, 0, 0]
     assert cut[8, 8].tolist() == [*photo[8, 8], 255]
-
-
-def test_probe_learns_its_scaler_on_training_images_and_its_c_on_validation():
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % 3
-    x = rng.normal(size=(60, 5)) + 1.5 * np.eye(3, 5)[y] * [1, 1, 1, 0, 0]
-    x *= [1, 100, 0.01, 5, 5]
-    train, val = (x[:24], y[:24]), (x[24:], y[24:])
-    strengths = (1.0, 0.001, 0.05, 500.0)
-    c, probe = lab08.fit_probe(train, val, strengths)
-    z = (x - x[:24].mean(0)) / x[:24].std(0)
-    scores = {
-        s: LogisticRegression(C=s, max_iter=2000).fit(z[:24], y[:24]).score(z[24:], y[24:]) for s in strengths
-    }
-    assert c == min(s for s in strengths if scores[s] == max(scores.values()))
-    assert probe.score(*val) == scores[c]
-
-
-def test_probe_of_wide_features_is_that_of_the_unturned_ones():
-    rng = np.random.default_rng(1)
-    y = np.arange(50) % 5
-    x = rng.normal(size=(50, 40)) * rng.uniform(0.1, 9, 40) + 2 * np.eye(5, 40)[y]
-    _, probe = lab08.fit_probe((x[:20], y[:20]), (x[20:], y[20:]), [0.05])
-    z = (x - x[:20].mean(0)) / x[:20].std(0)
-    plain = LogisticRegression(C=0.05, max_iter=2000).fit(z[:20], y[:20])
-    assert np.allclose(probe.predict_proba(x), plain.predict_proba(z), atol=1e-3)
 
 
 def test_jobs_are_distinct_and_within_the_data():
