@@ -10,32 +10,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import LabkitError
-from .evaluate import ECE_BINS
+from .evaluate import ECE_BINS, Evaluation
 
 
 class Reliability(NamedTuple):
-    """Predictions sorted into equal bins of confidence; empty bins are left out. All (b,) float64.
+    """Predictions sorted into equal bins of confidence; empty bins are left out.
 
-    `confidence` and `accuracy` are means over the bin, `share` the bin's part of all images.
+    `confidence` and `accuracy` are means over the bin, `share` the bin's part of all images, all (b,)
+    float64; `ece` is the expected calibration error, that of `Evaluation`.
     """
 
     confidence: Tensor
     accuracy: Tensor
     share: Tensor
-
-    @property
-    def ece(self) -> float:
-        """Expected calibration error: the mean gap between the two, weighted by the bins' shares."""
-        return (self.share * (self.confidence - self.accuracy).abs()).sum().item()
+    ece: float
 
 
-def reliability(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> Reliability:
+def reliability(logits: Tensor, labels: Tensor) -> Reliability:
     """How often predictions of a given confidence are right (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
         logits: (n, N).
         labels: (n,).
-        bins: equal bins of [0, 1].
 
     Raises:
         LabkitError: no images, or logits and labels of different lengths.
@@ -43,11 +39,11 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> Reliabi
     _check(logits, labels)
     confidence, predicted = logits.double().softmax(1).max(1)
     hit = (predicted == labels).double()
-    at = (confidence * bins).ceil().long().clamp(1, bins) - 1  # (0, 1/b], (1/b, 2/b], ...
-    counts = torch.bincount(at, minlength=bins).double()
+    at = (confidence * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1  # (0, 1/15], (1/15, 2/15], ...
+    counts = torch.bincount(at, minlength=ECE_BINS).double()
     full = counts > 0
-    means = [torch.bincount(at, x, minlength=bins)[full] / counts[full] for x in (confidence, hit)]
-    return Reliability(*means, counts[full] / len(labels))
+    means = [torch.bincount(at, x, minlength=ECE_BINS)[full] / counts[full] for x in (confidence, hit)]
+    return Reliability(*means, counts[full] / len(labels), Evaluation(logits, labels, ()).ece)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from .figures import MARKERS, PALETTE, figure, show
-from .plots import COLOURS
+from .plots import COLOURS, _label_right
 
 if TYPE_CHECKING:
     from ..bench import Interval
@@ -105,20 +105,8 @@ def plot_shots(
     axis.minorticks_off()
     axis.set(xlabel="labelled images per class", ylabel="test accuracy")
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _name_ends(axis, ends)
+    _label_right(axis, ends)
     return fig
-
-
-def _name_ends(axis, ends: Mapping[str, tuple[float, str]]) -> None:
-    """Names at the right edge, at least a line apart."""
-    low, high = axis.get_ylim()
-    previous = -np.inf
-    for name, (y, colour) in sorted(ends.items(), key=lambda item: item[1][0]):
-        previous = max((y - low) / (high - low), previous + 0.075)
-        axis.annotate(
-            name, (1, previous), (5, 0), xycoords="axes fraction", textcoords="offset points",
-            color=colour, va="center",
-        )  # fmt: skip
 
 
 def scale_slider(logits: Tensor, labels: Tensor, scale: float):
