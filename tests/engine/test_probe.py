@@ -1,4 +1,4 @@
-"""The linear probe: its scaler sees training images alone, validation chooses its C, its shortcut is exact."""
+"""The linear probe: its scaler sees training images alone, validation chooses C, its shortcut is exact."""
 
 from __future__ import annotations
 
