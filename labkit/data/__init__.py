@@ -6,11 +6,12 @@
 torch.Size([32, 1, 8, 8])
 """
 
-from . import aviary, cifar, digits, folder, mnist
+from . import aviary, cifar, digits, fine_grained, folder, mnist
 from .augment import PRESETS, Augment, Params
 from .loader import Batch, Batches, batches, stream
 from .registry import Info, Official, available, get, info, load, register, remove
 from .sets import DataModule, FileSet, ImageSet
+from .store import StoredSet
 
 __all__ = [
     "PRESETS",
@@ -23,11 +24,13 @@ __all__ = [
     "Info",
     "Official",
     "Params",
+    "StoredSet",
     "available",
     "aviary",
     "batches",
     "cifar",
     "digits",
+    "fine_grained",
     "folder",
     "get",
     "info",
