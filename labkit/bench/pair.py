@@ -12,8 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from .adapt import adapt
-
 if TYPE_CHECKING:
     from ..data import DataModule
     from ..engine import FeatureBank, Run
@@ -67,6 +65,7 @@ def adapted(
     """
     from .. import models
     from ..rng import seed_everything
+    from .adapt import adapt
 
     net = net or s.teacher
     key = _key(s.data, net, s.teacher_training, seed, per_class)
