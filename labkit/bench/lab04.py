@@ -7,6 +7,7 @@ besides the accuracy: how alike the layers of student and teacher are (CKA), and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -66,22 +67,11 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
     if experiment == "look":
         return {**job, "test": round(_shares(profile, seed)[method][job["part"]], 5)}
     s = profile.lab(4)
-    if experiment == "combine":
-        return {**job, **_accuracies(profile, seed, method)}
-    options = s.layer_options[method] if experiment == "layer" else s.kinds[method]
-    options = {k: v for k, v in options.items() if k != "method"}
-    changed = {"layers": (job["layer"],)} if experiment == "layer" else {"weight": job["weight"]}
-    name = method if experiment == "layer" else s.kinds[method]["method"]
-    return {**job, **_measured(_train(s, name, seed, options | changed), s, seed)}
-
-
-def _train(s: Any, method: str, seed: int, options: dict[str, Any]) -> Classifier:
-    from . import pair
-
-    if s.bank:  # what any of the methods needs of the seed's teacher, encoded once
-        teacher, _ = pair.adapted(s, seed, s.per_class)
-        pair.teacher_bank(s, seed, s.per_class, teacher, EVERYTHING)
-    return pair.train(s, method, seed, s.per_class, bank=s.bank, **options).model
+    if experiment == "layer":
+        asked = {"method": method, **s.layer_options[method], "layers": [job["layer"]]}
+    else:
+        asked = s.kinds[method] | ({"weight": job["weight"]} if experiment == "weight" else {})
+    return {**job, **_accuracies(profile, seed, json.dumps(asked, sort_keys=True))}
 
 
 def student(profile: Profile, kind: str, seed: int, **how: Any) -> Classifier:
@@ -102,26 +92,33 @@ def student(profile: Profile, kind: str, seed: int, **how: Any) -> Classifier:
     return pair.train(s, options.pop("method"), seed, s.per_class, bank=s.bank, **options, **how).model
 
 
+@cache  # several experiments share a run
+def _trained(profile: Profile, seed: int, asked: str) -> Classifier:
+    """The student of one method with its options, as JSON."""
+    from . import pair
+
+    s, options = profile.lab(4), json.loads(asked)
+    if s.bank:  # what any of the methods needs of the seed's teacher, encoded once
+        teacher, _ = pair.adapted(s, seed, s.per_class)
+        pair.teacher_bank(s, seed, s.per_class, teacher, EVERYTHING)
+    return pair.train(s, options.pop("method"), seed, s.per_class, bank=s.bank, **options).model
+
+
 @cache
-def _student(profile: Profile, kind: str, seed: int) -> Classifier:
-    s = profile.lab(4)
-    if kind == "untrained":
-        return student(profile, kind, seed)
-    options = dict(s.kinds[kind])
-    return _train(s, options.pop("method"), seed, options)
-
-
-def _accuracies(profile: Profile, seed: int, kind: str) -> dict[str, float]:
-    return _measured(_student(profile, kind, seed), profile.lab(4), seed)
-
-
-def _measured(model: Classifier, s: Any, seed: int) -> dict[str, float]:
+def _accuracies(profile: Profile, seed: int, asked: str) -> dict[str, float]:
     from .. import engine
     from . import pair
 
+    model, s = _trained(profile, seed, asked), profile.lab(4)
     module = pair.few(s, s.per_class, seed)
     splits = {name: getattr(module, name) for name in ("val", "test")}
     return {name: round(engine.evaluate(model, split).accuracy, 5) for name, split in splits.items()}
+
+
+def _student(profile: Profile, kind: str, seed: int) -> Classifier:
+    if kind == "untrained":
+        return student(profile, kind, seed)
+    return _trained(profile, seed, json.dumps(profile.lab(4).kinds[kind], sort_keys=True))
 
 
 @cache

@@ -1,0 +1,208 @@
+"""Lab 04's runs on the smallest Aviary, what it measures inside networks, and its committed results."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from labkit import data, engine, models
+from labkit.bench import lab04, lab04_tables, pair, read_results
+from labkit.bench.results import Results
+from labkit.data.aviary import annotate
+from labkit.engine import Evaluation
+from labkit.paths import shipped
+from labkit.profiles import preset, profile
+
+CPU = profile("cpu")
+DONE = (shipped("data") / "results" / "lab04.json").is_file()
+needs_results = pytest.mark.skipif(not DONE, reason="data/results/lab04.json is not made yet")
+SHORT = {"batch_size": 24, "optimizer": "adamw", "lr": 0.003}
+
+
+class Toy:
+    """A profile whose lab 04 takes seconds."""
+
+    def lab(self, number: int) -> SimpleNamespace:
+        assert number == 4
+        return SimpleNamespace(
+            data={"name": "aviary", "size": "mini", "image_size": 32},
+            per_class=1,
+            teacher={"name": "small"},
+            student={"name": "tiny"},
+            teacher_training=SHORT | {"steps": 2},
+            training=SHORT | {"steps": 2},
+            views=1,
+            bank=True,
+            kinds={
+                "neither": {"method": "scratch"},
+                "features": {"method": "fitnet", "layers": [1], "weight": 10},
+            },
+            compared=["neither", "features"],
+            layer_options={"attention": {"weight": 100}},
+            weights=[1],
+            weight_of="features",
+            cka_per_class=1,
+            sweep_seeds=1,
+        )
+
+
+@pytest.fixture(scope="module")
+def toy():
+    yield Toy()
+    pair.forget()
+
+
+def test_every_kind_of_job_runs(toy):
+    jobs = list(lab04.jobs(toy, 1))
+    kinds = {job["experiment"]: job for job in jobs}
+    assert set(kinds) == {"combine", "cka", "look", "layer", "weight"}
+    for job in [*kinds.values(), {"experiment": "combine", "method": "neither", "seed": 0}]:
+        row = lab04.run(job, toy)
+        assert {k: row[k] for k in job} == job
+        assert -0.1 <= row["test"] <= 1.0001  # an unbiased CKA may be slightly negative
+    measured = lab04.run(kinds["layer"], toy)
+    assert set(measured) - set(kinds["layer"]) == {"val", "test"}
+
+
+@pytest.mark.parametrize("setting", [CPU, Toy()], ids=["cpu", "toy"])
+def test_jobs_are_distinct_and_say_what_they_run(setting):
+    s, jobs = setting.lab(4), list(lab04.jobs(setting, 4))
+    assert len({str(sorted(job.items())) for job in jobs}) == len(jobs)
+    assert {job["seed"] for job in jobs if job["experiment"] in ("layer", "cka", "weight")} == set(
+        range(s.sweep_seeds)
+    )
+    assert {job["method"] for job in jobs if job["experiment"] == "combine"} == set(s.kinds)
+    assert set(s.compared) <= set(s.kinds)
+
+
+def test_matched_layer_and_weight_reach_the_method(monkeypatch):
+    asked = []
+
+    def train(s, method, seed, per_class, **options):
+        asked.append((method, options))
+        return SimpleNamespace(model=None)
+
+    monkeypatch.setattr(pair, "train", train)
+    monkeypatch.setattr(pair, "adapted", lambda *_: (None, 1.0))
+    monkeypatch.setattr(pair, "teacher_bank", lambda *_: None)
+    monkeypatch.setattr(pair, "few", lambda *_: SimpleNamespace(val=None, test=None))
+    monkeypatch.setattr(engine, "evaluate", lambda *_: SimpleNamespace(accuracy=0.5))
+    toy = Toy()
+    layer = lab04.run({"experiment": "layer", "method": "attention", "seed": 0, "layer": 2}, toy)
+    weight = lab04.run({"experiment": "weight", "method": "features", "seed": 0, "weight": 7.0}, toy)
+    assert asked[0] == ("attention", {"bank": True, "weight": 100, "layers": [2]})
+    assert asked[1] == ("fitnet", {"bank": True, "weight": 7.0, "layers": [1]})
+    assert (layer["layer"], weight["weight"], weight["test"]) == (2, 7.0, 0.5)
+    lab04.run({"experiment": "layer", "method": "attention", "seed": 0, "layer": 2}, toy)
+    assert len(asked) == 2  # a run that was made before is not made again
+
+
+def test_the_preset_trains_as_the_comparison_does():
+    """Tables of both stand side by side: data, networks, recipe and tuned options must be the same."""
+    ours, theirs = CPU.lab(4), preset("aviary")
+    for name in ("data", "teacher", "student", "teacher_training", "training", "views"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert ours.per_class == theirs.tuned_at
+    tuned = theirs.methods
+    assert ours.kinds["neither"] == {"method": "scratch"} | tuned["scratch"]
+    assert ours.kinds["responses"] == {"method": "hinton"} | tuned["hinton"]
+    assert ours.kinds["attention"] == {"method": "attention"} | tuned["attention"]
+    assert ours.layer_options == {m: tuned[m] for m in ("fitnet", "attention")}
+
+
+@pytest.fixture(scope="module")
+def birds():
+    return data.load("aviary", size="mini").test.few(1, seed=0)
+
+
+def test_similarities_are_cka_of_pooled_maps(birds):
+    torch.manual_seed(0)
+    nets = [models.build("tiny", 60), models.build("small", 60)]
+    found = lab04.layer_cka(*nets, birds, side=2)
+    assert found.shape == (4, 4)
+    for row, column in ((0, 0), (3, 1)):
+        x, y = (
+            lab04.maps_of(net, birds, (layer,), side=2)[0].flatten(1)
+            for net, layer in zip(nets, (row, column), strict=True)
+        )
+        assert x.shape[0] == len(birds)
+        assert found[row, column] == pytest.approx(models.cka(x, y, unbiased=True))
+    same = lab04.layer_cka(nets[0], nets[0], birds)
+    torch.testing.assert_close(same.diagonal(), torch.ones(4, dtype=torch.float64))
+    torch.testing.assert_close(same, same.T)
+
+
+def test_measuring_leaves_the_network_as_it_was(birds):
+    net = models.build("tiny", 60).train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    attention = lab04.strongest(net, birds)
+    assert net.training
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    torch.testing.assert_close(attention.sum((1, 2)), torch.ones(len(birds)))
+
+
+def test_looks_know_where_the_bird_is(birds):
+    masks = (annotate(birds).parts > 0).float()
+    perfect = masks / masks.sum((1, 2), keepdim=True)
+    outside = (1 - masks) / (1 - masks).sum((1, 2), keepdim=True)
+    found = lab04.looks(birds, {"perfect": perfect, "outside": outside})
+    assert found["perfect"]["bird"] == pytest.approx(1, abs=1e-5)
+    assert found["outside"]["bird"] == pytest.approx(0, abs=1e-5)
+    assert found["chance"]["bird"] == pytest.approx(masks.mean().item(), abs=1e-5)
+    assert found["chance"]["telling parts"] < found["chance"]["bird"] < found["centre"]["bird"] < 1
+    assert lab04.looks(data.load("digits").test, {"perfect": perfect}) == {}
+
+
+def test_telling_images_show_the_most_frequent_mistake():
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, 2])
+    student = torch.tensor([1, 0, 2, 2, 0, 0, 2])  # 0 for 1 once, 1 for 2 twice, 1 for 0 once, 2 for 0 once
+    teacher = labels.clone()
+    teacher[5] = 1  # here the teacher is wrong too
+    one_hot = torch.nn.functional.one_hot
+    found = [Evaluation(one_hot(x, 3).float(), labels, tuple("abc")) for x in (teacher, student)]
+    assert lab04.telling(*found, n=2).tolist() == [2, 3]
+    assert sorted(lab04.telling(*found, n=9).tolist()) == [0, 2, 3, 4]
+
+
+def test_tables_pair_the_seeds():
+    runs = {"alone": [0.1, 0.2], "hint": [0.3, 0.4]}
+    text = str(lab04_tables.gains(runs, ["alone"], "student"))
+    assert "20.0 ± 0.0" in text
+    rows = [
+        {"experiment": "layer", "method": "fitnet", "seed": s, "layer": i, "test": 0.1 * i + 0.01 * s}
+        for s in (0, 1)
+        for i in range(4)
+    ]
+    table = str(lab04_tables.layers(Results("run it", rows=rows), {"fitnet": "hint"}, [0.0, 0.01, 0.5]))
+    assert "3, late" in table
+    assert "30.0 ± 0.0" in table  # minus alone, at layer 3
+
+
+@needs_results
+def test_results_hold_every_run_of_the_grid():
+    rows = {lab04_key(row) for row in read_results("lab04").rows}
+    assert all(lab04_key(job) in rows for job in lab04.jobs(CPU, CPU.lab(4).seeds))
+
+
+def lab04_key(row: dict) -> str:
+    return str(sorted((k, v) for k, v in row.items() if k not in ("val", "test")))
+
+
+@needs_results
+def test_a_weight_can_be_too_large():
+    """The lab's "break it": at the largest weight the student is worse than at the best one."""
+    found = read_results("lab04").sweep("weight")
+    means = [x.mean for x in found.intervals]
+    assert np.argmax(means) < len(means) - 1
+
+
+@needs_results
+def test_layers_that_are_matched_become_alike():
+    results = read_results("lab04")
+    layer = CPU.lab(4).kinds["features"].get("layers", [3])[-1]
+    where = {"experiment": "cka", "student_layer": layer, "teacher_layer": layer}
+    gain = results.gain(where | {"method": "features"}, where | {"method": "neither"})
+    assert gain.mean > 0
