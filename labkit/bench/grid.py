@@ -28,16 +28,10 @@ if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
 Job = dict[str, Any]
-GRIDS = {n: f"labkit.bench.lab{n:02d}" for n in (1, 2, 4, 8, 9, 10)}
+GRIDS = {n: f"labkit.bench.lab{n:02d}" for n in (1, 2, 3, 4, 8, 9, 10)}
 MEASURED = (
-    "val",
-    "test",
-    "inside",
-    "assistant",
-    "seconds",
-    "ms",
-    "memory",
-    "disk",
+    *("val", "test", "inside", "mass", "assistant", "teacher_test", "agreement", "examples"),
+    *("seconds", "ms", "memory", "disk"),
 )  # added to a job by its run
 
 
