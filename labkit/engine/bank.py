@@ -57,6 +57,7 @@ class FeatureBank:
         split, views, augment, seed: as given; `augment` is always an `Augment`.
         names: what is stored.
         key: the hash that names the bank.
+        model: the hash of the encoder alone.
 
     Raises:
         LabkitError: the split is empty, an option or a name is wrong, or an output is not finite.
@@ -92,7 +93,7 @@ class FeatureBank:
         precision = Recipe(precision=precision).mixed_precision(self.device)
         self.samples = sample_digests(split)
         facts = json.loads(json.dumps(self._facts(encoder, dtype, precision)))
-        self.key = key_of(facts)
+        self.key, self.model = key_of(facts), facts["model"]
         chunk = -(-chunk // batch_size) * batch_size
         self._store = Store(self.key, facts, views, len(split), chunk, dtype, keep)
         self._complete(encoder, precision, progress)

@@ -9,6 +9,8 @@ from torch import nn
 
 from ..data import DataModule
 from ..errors import LabkitError, LabkitWarning
+from .bank_feed import Feed
+from .bank_key import module_digest
 from .evaluate import evaluate
 
 _IMAGES = 128  # enough to tell a trained head from a new one
@@ -28,10 +30,22 @@ def check_frozen(method: nn.Module) -> None:
             )
         if net.training:
             warnings.warn(
-                f"The {name} was in train mode, where its statistics and dropout move: fit trains beside it in"
-                " eval mode.",
+                f"The {name} was in train mode, where its statistics and dropout move: fit puts it into eval"
+                " mode.",
                 LabkitWarning,
                 stacklevel=4,
+            )
+
+
+def check_stored(method: nn.Module, feed: Feed) -> None:
+    """Raise LabkitError where a bank would speak for the teacher and holds another network's outputs."""
+    needs, teacher = getattr(method, "needs", ()), getattr(method, "teacher", None)
+    for prefix, bank in feed.banks.items():
+        speaks = bool(needs) and prefix in ("", "teacher.") and set(needs) <= set(bank.names)
+        if speaks and teacher is not None and bank.model != module_digest(teacher):
+            raise LabkitError(
+                "The bank holds the outputs of another network than the teacher, or of the teacher with other"
+                " weights: build it as FeatureBank(teacher, ...) once the teacher is trained."
             )
 
 
