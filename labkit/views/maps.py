@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from .figures import PALETTE, figure
+from .figures import MARKERS, PALETTE, figure
+from .plots import COLOURS
 
 HEAT = "inferno"
 
@@ -68,7 +70,7 @@ def plot_layers(
     """
     picture = _pictures(image[None])[0]
     wide = 1 + len(columns)
-    fig, axes = figure(len(rows), wide, width=1.55 * wide, height=1.65 * len(rows) + 0.7, squeeze=False)
+    fig, axes = figure(len(rows), wide, width=1.55 * wide, height=1.48 * len(rows) + 0.55, squeeze=False)
     for line, (name, maps) in zip(axes, rows.items(), strict=True):
         _place(line[0], picture)
         line[0].set_ylabel(name)
@@ -103,6 +105,28 @@ def plot_cka(matrices: Mapping[str, np.ndarray], layers: Sequence[str], title: s
     axes[0, 0].set_ylabel("student's layer")
     fig.colorbar(drawn, ax=list(axes[0]), label="CKA", shrink=0.8)
     fig.suptitle(title, fontsize=11)
+    return fig
+
+
+def plot_depths(curves: Mapping[str, Sequence[tuple[float, float]]], title: str = "") -> Figure:
+    """Accuracy over the matched layer, 0 to 3, with intervals.
+
+    Args:
+        curves: name -> (mean, half width of the interval) for each layer, shares in [0, 1].
+        title: the one message.
+    """
+    fig, axis = figure(height=3.2)
+    for place, (colour, marker, (name, points)) in enumerate(
+        zip(COLOURS, MARKERS, curves.items(), strict=False)
+    ):
+        mean, half = np.asarray(points, dtype=float).T
+        x = np.arange(len(mean)) + 0.06 * place  # side by side, so that no bar hides another
+        axis.errorbar(x, mean, np.nan_to_num(half), color=colour, marker=marker, capsize=3)
+        axis.annotate(name, (x[-1], mean[-1]), (10, 0), textcoords="offset points", color=colour, va="center")
+    axis.set_xticks(range(4), ["0\nearly", "1", "2", "3\nlate"])
+    axis.set(xlabel="matched layer", ylabel="test accuracy", title=title)
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.margins(x=0.12)
     return fig
 
 

@@ -62,3 +62,12 @@ def test_the_fusion_names_its_parts():
     text = " ".join(t.get_text() for t in fig.axes[0].texts)
     for part in ("1x1 conv, BN", "sigmoid", "z_0 x + z_1 y", "3x3 conv, BN", "HCL", "(B, 2, h, w)"):
         assert part in text
+
+
+def test_depths_have_a_point_and_a_bar_for_every_layer():
+    curves = {"hint": [(0.1 * i, 0.01) for i in range(4)], "attention": [(0.2, float("nan"))] * 4}
+    fig = maps.plot_depths(curves, "which layer?")
+    axis = fig.axes[0]
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), [0, 0.1, 0.2, 0.3])
+    assert {text.get_text() for text in axis.texts} == {"hint", "attention"}
+    assert axis.get_title() == "which layer?"
