@@ -14,7 +14,7 @@ from fine_grained_replicas import CUB_NAMES, Pictures, cub, even
 from test_fetch import mirror
 
 from labkit import LabkitError, data
-from labkit.data.fine_grained import layout
+from labkit.data.fine_grained import cub as reader
 from labkit.data.images import decode_all
 from labkit.data.names import cub as clean
 from labkit.data.prompts import templates
@@ -79,6 +79,12 @@ def test_it_is_found_in_the_folder_of_data_sets(small: Path, monkeypatch: pytest
         f" in {small} list 10 train, 9 test images of 3 classes: unpack the archive of 'cub200' again,"
         " or load with complete=False"
     )
+
+
+def test_blank_lines_mean_nothing(small: Path) -> None:
+    for name in ("images.txt", "classes.txt"):
+        (small / name).write_text("\n" + (small / name).read_text() + "\n  \n")
+    assert len(load(small).test) == 9
 
 
 def first_image(root: Path) -> Path:
@@ -244,11 +250,13 @@ def test_a_fetched_archive_is_unpacked_and_checked(
         file.add(root, "CUB_200_2011")
     md5 = hashlib.md5(tgz.read_bytes()).hexdigest()
     with mirror(tmp_path / "www") as url:
-        place = alone / "datasets" / "cub200"
-        with pytest.raises(MissingError, match="download of 'cub200' broke off"):
-            layout.fetch(data.fine_grained.cub.CUB200, [(f"{url}{tgz.name}", "0" * 32)], place)
-        assert not data.fine_grained.cub.find(None)
-        layout.fetch(data.fine_grained.cub.CUB200, [(f"{url}{tgz.name}", md5)], place)
+        monkeypatch.setattr(reader, "_ARCHIVE", (f"{url}{tgz.name}", "0" * 32))
+        with pytest.raises(MissingError, match=r"download of 'cub200' broke off .*LABKIT_PROFILE=cpu"):
+            data.get("cub200")
+        with pytest.raises(MissingError, match="was not found"):
+            data.load("cub200")
+        monkeypatch.setattr(reader, "_ARCHIVE", (f"{url}{tgz.name}", md5))
+        assert data.get("cub200") == alone / "datasets" / "cub200" / "CUB_200_2011"
     assert len(data.load("cub200", complete=False, image_size=8).test) == sum(TEST)
     assert not list(alone.rglob("*.tgz"))
 
@@ -283,6 +291,7 @@ def test_the_small_tar_file(alone: Path, tar: Path, tmp_path: Path, monkeypatch:
         data.load("cub200")
     assert data.remove("cub50")
     assert tar.is_file()
+    assert not list(alone.rglob("*.npy"))
 
 
 def test_the_whole_set_contains_its_first_50_classes(alone: Path, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
 import torch
 from fine_grained_replicas import Pictures, dogs
 from scipy.io import loadmat, savemat
+from test_fetch import mirror
 
 from labkit import LabkitError, data
 from labkit.data.fine_grained import dogs as reader
@@ -58,6 +61,23 @@ def test_the_lists_may_lie_in_a_folder_of_their_own(small: Path) -> None:
     for split in ("train", "test"):
         (small / f"{split}_list.mat").rename(small / "lists" / f"{split}_list.mat")
     assert len(load(small).test) == 7
+
+
+def test_fetched_archives_get_a_folder_of_their_own(
+    small: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (tmp_path / "www").mkdir()
+    for name, parts in (("images.tar", ["Images"]), ("lists.tar", ["train_list.mat", "test_list.mat"])):
+        with tarfile.open(tmp_path / "www" / name, "w") as file:
+            for part in parts:
+                file.add(small / part, part)
+    with mirror(tmp_path / "www") as url:
+        sums = {p.name: hashlib.md5(p.read_bytes()).hexdigest() for p in (tmp_path / "www").iterdir()}
+        monkeypatch.setattr(reader, "_ARCHIVES", [(f"{url}{name}", md5) for name, md5 in sums.items()])
+        assert data.get("dogs") == alone / "datasets" / "dogs" / "StanfordDogs"
+    assert data.load("dogs", image_size=8, complete=False).classes[0] == "Chihuahua"
+    assert data.remove("dogs")
 
 
 def test_a_missing_list_is_named(small: Path) -> None:

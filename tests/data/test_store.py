@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +69,13 @@ def test_photographs_are_decoded_once(photos: Path, decoded: list[Path]) -> None
     assert len(decoded) == 12
     assert torch.equal(make(photos)[:], first)
     assert len(decoded) == 12
+
+
+def test_of_several_readers_one_decodes(photos: Path, decoded: list[Path]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: make(photos)[:], range(4)))
+    assert len(decoded) == 12
+    assert all(torch.equal(result, results[0]) for result in results)
 
 
 def test_another_size_content_or_cut_is_another_store(photos: Path, alone: Path, decoded: list[Path]) -> None:

@@ -120,15 +120,17 @@ def table(info: Info, root: Path, name: str, columns: int) -> list[list[str]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise LabkitError(f"Can't read {path} ({error}): {mend(info, root)}.") from error
-    rows = [line.split(maxsplit=columns - 1) for line in lines]
-    if not rows:
-        raise LabkitError(f"{path} is empty: {mend(info, root)}.")
-    for number, row in enumerate(rows, 1):
-        if len(row) < columns:
+    rows = []
+    for number, line in enumerate(lines, 1):
+        row = line.split(maxsplit=columns - 1)
+        if 0 < len(row) < columns:
             raise LabkitError(
-                f"Line {number} of {path} should have {columns} columns, but it is '{lines[number - 1]}':"
+                f"Line {number} of {path} should have {columns} columns, but it is '{line}':"
                 f" {mend(info, root)}."
             )
+        rows += [row] if row else []
+    if not rows:
+        raise LabkitError(f"{path} is empty: {mend(info, root)}.")
     return rows
 
 
