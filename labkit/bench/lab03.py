@@ -231,7 +231,7 @@ def permuted(logits: Tensor) -> Tensor:
     keys = keyed_uniform((_SHUFFLE,), rows, logits.shape[1])
     top = logits.argmax(1, keepdim=True)
     last = keys.scatter(1, top, 2.0).argsort(1)[:, :-1]  # the places of the others, in random order
-    free = keys.new_zeros(keys.shape).scatter(1, top, 1.0).argsort(1, stable=True)[:, :-1]
+    free = keys.new_zeros(keys.shape).scatter(1, top, 1.0).argsort(dim=1, stable=True)[:, :-1]
     return logits.scatter(1, free, logits.gather(1, last))
 
 

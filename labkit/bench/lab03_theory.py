@@ -1,7 +1,7 @@
 """Lab 03's two small worlds: the error of a risk estimate with hard or soft targets, and a PAC-Bayes bound.
 
-Both are exact enough to check by hand: the first samples labels from probabilities it knows, the second bounds
-the error of a linear classifier with Gaussian weights.
+Both are exact enough to check by hand: the first samples labels from probabilities it knows, the second
+bounds the error of a linear classifier with Gaussian weights.
 """
 
 from __future__ import annotations
