@@ -1,10 +1,4 @@
-"""The training loop of `aviary-clip`: open_clip's loss, two optimisers, one schedule.
-
-Matrices inside the towers are trained by Muon (torch.optim.Muon; Jordan et al. 2024,
-https://kellerjordan.github.io/posts/muon), everything else by AdamW. Muon makes every direction of a matrix
-move alike; with few steps that matters more than anything else we tried, because an image's large surfaces
-otherwise rule the gradient long before a bill of four pixels has a say.
-"""
+"""The training loop of `aviary-clip`: open_clip's loss, two optimisers, one schedule."""
 
 from __future__ import annotations
 
@@ -18,12 +12,13 @@ from typing import Any
 import torch
 from open_clip import ClipLoss
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ..data.aviary import SCENES, Pretraining, caption
 from ..models.vlm import VisionLanguage
 from ..rng import keyed_uniform, permutation
+from .muon import muon_and_adamw, set_rates
 
 _ORDER, _FLIP, _CAPTION = 1, 2, 3  # purposes of random numbers
 _MAX_SCALE = math.log(100.0)
@@ -89,9 +84,7 @@ def train(
         total = 0.0
         for step, index in enumerate(order[: per_epoch * settings.batch].split(settings.batch)):
             factor = rate(step + epoch * per_epoch, per_epoch * settings.epochs, settings.warmup)
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * factor
+            set_rates(optimizers, factor, settings.decay)
             images = augment(corpus.images[index, 0], index, epoch, settings)
             seen = clip.encode_image((images - vlm.mean) / vlm.std, normalize=True)
             read = clip.encode_text(ids[index], normalize=True)
@@ -139,31 +132,21 @@ def rate(step: int, steps: int, warmup: int) -> float:
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def make_optimizers(clip: nn.Module, settings: Settings) -> list[Optimizer]:
+def make_optimizers(clip: nn.Module, settings: Settings) -> tuple[Optimizer, Optimizer]:
     """Muon for the matrices inside the towers; AdamW for embeddings, convolutions and whatever is left."""
     outer = ("token_embedding", "positional_embedding", "text_projection", "visual.head")
-    groups: dict[str, list[nn.Parameter]] = {"muon": [], "decayed": [], "plain": []}
-    for name, parameter in clip.named_parameters():
-        if parameter.ndim == 2 and not name.startswith(outer):
-            groups["muon"].append(parameter)
-        else:
-            plain = parameter.ndim < 2 or "embedding" in name
-            groups["plain" if plain else "decayed"].append(parameter)
-    adam = [
-        {"params": groups["decayed"], "weight_decay": settings.decay},
-        {"params": groups["plain"], "weight_decay": 0.0},
-    ]
-    optimizers: list[Optimizer] = [
-        Muon(groups["muon"], lr=settings.muon, weight_decay=settings.decay),
-        AdamW(adam, lr=settings.lr, betas=(0.9, 0.98), eps=1e-6),
-    ]
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
-    return optimizers
+    return muon_and_adamw(
+        clip,
+        lambda name: not name.startswith(outer),
+        matrix_lr=settings.muon,
+        lr=settings.lr,
+        plain=lambda name: "embedding" in name,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+    )
 
 
-def _save(place: Path, clip: nn.Module, optimizers: list[Optimizer], losses: list[float]) -> None:
+def _save(place: Path, clip: nn.Module, optimizers: tuple[Optimizer, ...], losses: list[float]) -> None:
     state: dict[str, Any] = {"clip": clip.state_dict(), "losses": losses}
     state["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +155,7 @@ def _save(place: Path, clip: nn.Module, optimizers: list[Optimizer], losses: lis
     os.replace(temporary, place)
 
 
-def _resume(place: Path, clip: nn.Module, optimizers: list[Optimizer]) -> list[float]:
+def _resume(place: Path, clip: nn.Module, optimizers: tuple[Optimizer, ...]) -> list[float]:
     state = torch.load(place, map_location="cpu", weights_only=True)
     clip.load_state_dict(state["clip"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):

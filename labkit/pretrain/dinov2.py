@@ -8,9 +8,9 @@ the sources:
   and not two crops of one. So identity across pose, light and scene is part of what is learnt from. No label,
   attribute or caption is used, and no benchmark species occurs.
 - InfoNCE beside DINO's loss; a teacher that starts close behind its student; Muon for the matrices.
-- No local crops, no masked patches, no KoLeo, no colour jitter. `Settings` has them; with all of them and a
-  slow teacher, learning had hardly begun after 200 steps (validation probe 8 %, without them 60 %). Which of
-  them held it back was not measured one by one, nor was a full training without bursts.
+- No local crops, no masked patches, no KoLeo, no colour jitter: with all of them and a slow teacher, learning
+  had hardly begun after 200 steps (validation probe 8 %, without them 60 %). Which of them held it back was
+  not measured one by one, nor was a full training without bursts.
 
 What ships are the teacher's weights.
 """
@@ -40,7 +40,7 @@ PATCH = 8
 SIZES = {
     "full": Settings(),
     "small": Settings(birds=8192, steps=240),
-    "test": Settings(birds=32, steps=3, batch=8, width=32, depth=2, heads=2, local=2, prototypes=32),
+    "test": Settings(birds=32, steps=3, batch=8, width=32, depth=2, heads=2, prototypes=32),
 }
 _SAVES = 50  # steps between checkpoints
 _LOOKS = 12  # times a training is watched

@@ -1,10 +1,9 @@
 """The losses of self-distillation without labels, and the head they act on.
 
 DINO: the student's probabilities over prototypes, seen from one crop, follow the teacher's from another crop
-of the same bird (Caron et al., 2021, https://arxiv.org/abs/2104.14294). iBOT: the same for patches that the
-student saw masked (Zhou et al., 2021, https://arxiv.org/abs/2111.07832). KoLeo: features of a batch keep
-apart (Sablayrolles et al., 2018, https://arxiv.org/abs/1806.03198). DINOv2 adds them up, and balances the
-teacher's assignments by Sinkhorn and Knopp's iterations (https://arxiv.org/abs/2304.07193).
+of the same bird (Caron et al., 2021, https://arxiv.org/abs/2104.14294). DINOv2 balances the teacher's
+assignments by Sinkhorn and Knopp's iterations (https://arxiv.org/abs/2304.07193); its losses on masked
+patches (iBOT, https://arxiv.org/abs/2111.07832) and on the spread of a batch (KoLeo) are left out.
 """
 
 from __future__ import annotations
@@ -50,10 +49,6 @@ class Head(nn.Module):
         """Cosine similarities (..., K) of embeddings to the prototypes."""
         return F.linear(embeddings, F.normalize(self.prototypes, dim=-1))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Cosine similarities (M, K) of tokens (M, D) to the prototypes."""
-        return self.compare(self.embed(tokens))
-
 
 @torch.no_grad()
 def assignments(logits: Tensor, temperature: float) -> Tensor:
@@ -75,52 +70,31 @@ def cross_entropy(targets: Tensor, logits: Tensor, temperature: float) -> Tensor
     return -(targets * F.log_softmax(logits / temperature, dim=-1)).sum(-1).mean()
 
 
-def pairs(crops: int, bursts: bool) -> list[tuple[int, int]]:
-    """Which crop of the student meets which of the two global crops of the teacher: (student, teacher).
-
-    DINO leaves out a crop's meeting with itself. With bursts, where crop v shows photograph v % 2, it meets
-    the other photograph only: what two crops of one photograph share is above all its scene.
-    """
-    own = (lambda v: v % 2) if bursts else (lambda v: v)
-    return [(v, g) for g in range(2) for v in range(crops) if own(v) != g]
-
-
-def dino(targets: Tensor, student: Tensor, temperature: float, bursts: bool = False) -> Tensor:
-    """The crops of the student against the global crops of the teacher, as `pairs` has them.
+def dino(targets: Tensor, student: Tensor, temperature: float) -> Tensor:
+    """Each crop of the student against the teacher's other crop of the same bird.
 
     Args:
-        targets: (2, B, K) probabilities from the teacher's two global crops.
-        student: (V, B, K) similarities from its V crops, the first two of which are the global ones.
+        targets: (2, B, K) probabilities from the teacher's two crops.
+        student: (2, B, K) similarities from the student's.
         temperature: of the student.
-        bursts: see `pairs`.
     """
-    met = pairs(len(student), bursts)
-    return torch.stack([cross_entropy(targets[g], student[v], temperature) for v, g in met]).mean()
+    terms = [cross_entropy(targets[g], student[1 - g], temperature) for g in range(2)]
+    return torch.stack(terms).mean()
 
 
-def contrast(teacher: Tensor, student: Tensor, temperature: float, bursts: bool = False) -> Tensor:
-    """InfoNCE: each crop of the student finds its bird among the teacher's crops of the batch.
+def contrast(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
+    """InfoNCE: each crop of the student finds its bird among the teacher's other crops of the batch.
 
     Chen, Xie and He, 2021, https://arxiv.org/abs/2104.02057, equation 1.
 
     Args:
-        teacher: (2, B, D) embeddings on the unit sphere, from the teacher's two global crops.
-        student: (V, B, D), from the student's V crops, the first two of which are the global ones.
+        teacher: (2, B, D) embeddings on the unit sphere, from the teacher's two crops.
+        student: (2, B, D), from the student's.
         temperature: of the similarities.
-        bursts: see `pairs`.
     """
     own = torch.arange(student.shape[1], device=student.device)
-    met = pairs(len(student), bursts)
-    terms = [F.cross_entropy(student[v] @ teacher[g].T / temperature, own) for v, g in met]
+    terms = [F.cross_entropy(student[1 - g] @ teacher[g].T / temperature, own) for g in range(2)]
     return torch.stack(terms).mean()
-
-
-def koleo(features: Tensor) -> Tensor:
-    """-mean log distance to the nearest neighbour in the batch, of features (B, D) on the unit sphere."""
-    x = F.normalize(features.float(), dim=-1, eps=_EPS)
-    with torch.no_grad():
-        nearest = (x @ x.T).fill_diagonal_(-1).argmax(1)  # (B,)
-    return -torch.log((x - x[nearest]).norm(dim=1) + _EPS).mean()
 
 
 def entropy(probabilities: Tensor) -> Tensor:

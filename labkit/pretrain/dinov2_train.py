@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..data import Augment
 from ..data.loader import slices
 from ..engine import checkpoint
 from . import dinov2_loss as losses
+from .muon import muon_and_adamw, set_rates
 
 
 @dataclass(frozen=True)
@@ -23,20 +25,14 @@ class Settings:
 
     Attributes:
         birds: different birds to learn from, with `photos` photographs each.
-        bursts: the two global crops show two photographs of the same bird, as of a burst of shots (another
-            pose, light and scene), and a crop is compared with the other photograph only; without, all crops
-            are of one photograph, as in DINO.
+        bursts: the two crops show two photographs of the same bird, as of a burst of shots (another pose,
+            light and scene); without, both are of one photograph, as in DINO.
         steps, batch: of the training; birds per step.
         width, depth, heads: of the network.
-        local: local crops of half the side per bird; each costs a tenth of a step's time.
-        global_scale, local_scale: their areas as shares of the image.
-        jitter: brightness, contrast, saturation, hue; mild, because the colours of small parts are what
-            tells birds apart.
+        scale: areas of the crops as shares of the image. There is no colour jitter: the colours of small
+            parts are what tells birds apart.
         prototypes: K of the head.
-        masked, mask_share: share of the global crops that the student sees masked, and the largest share of
-            their patches.
         contrast_weight, contrast_temperature: of InfoNCE between student and teacher.
-        patch_weight, spread_weight: of iBOT's loss and of KoLeo; 0 switches them off.
         lr, matrix_lr: peak rates of AdamW and of Muon.
         warmup: share of the steps until the peak; from there half a cosine down.
         weight_decay: first and last (cosine).
@@ -54,17 +50,10 @@ class Settings:
     width: int = 128
     depth: int = 6
     heads: int = 2
-    local: int = 0
-    global_scale: tuple[float, float] = (0.8, 1.0)
-    local_scale: tuple[float, float] = (0.15, 0.5)
-    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    scale: tuple[float, float] = (0.8, 1.0)
     prototypes: int = 1024
-    masked: float = 0.5
-    mask_share: float = 0.5
     contrast_weight: float = 1.0
     contrast_temperature: float = 0.2
-    patch_weight: float = 0.0
-    spread_weight: float = 0.0
     lr: float = 2e-3
     matrix_lr: float = 0.02
     warmup: float = 0.1
@@ -80,30 +69,14 @@ def cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def optimizers(student: nn.Module, settings: Settings) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon for the matrices of the network's blocks and the head, AdamW for all else.
-
-    Muon's steps, momentum made orthogonal, reach here in a fraction of the birds what AdamW alone reaches
-    (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Each group knows its peak rate, and
-    whether its weights decay.
-    """
-    s, named = settings, [(n, p) for n, p in student.named_parameters() if p.requires_grad]
-    matrices = [p for n, p in named if p.ndim == 2 and (".layer." in n or ".mlp." in n)]
-    taken = {id(p) for p in matrices}
-    rest = [p for _, p in named if id(p) not in taken]
-    muon = torch.optim.Muon(matrices, lr=s.matrix_lr, adjust_lr_fn="original")
-    adam = torch.optim.AdamW(
-        [
-            {"params": [p for p in rest if p.ndim > 1], "decays": True},
-            {"params": [p for p in rest if p.ndim <= 1], "decays": False},
-        ],
-        lr=s.lr,
+def optimizers(student: nn.Module, settings: Settings) -> tuple[Optimizer, Optimizer]:
+    """Muon for the matrices of the network's blocks and the head, AdamW for all else."""
+    return muon_and_adamw(
+        student,
+        lambda name: ".layer." in name or ".mlp." in name,
+        matrix_lr=settings.matrix_lr,
+        lr=settings.lr,
     )
-    muon.param_groups[0]["decays"] = True
-    for optimizer in (muon, adam):
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
-    return muon, adam
 
 
 class SelfDistillation:
@@ -126,9 +99,7 @@ class SelfDistillation:
         self.student = nn.ModuleDict({"net": net, "head": head}).train()
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.optimizers = optimizers(self.student, s)
-        self.augment = [
-            Augment(scale=scale, flip=True, jitter=s.jitter) for scale in (s.global_scale, s.local_scale)
-        ]
+        self.augment = Augment(scale=s.scale, flip=True)
         self.step = 0
         self._order: tuple[int, list[Tensor]] = (-1, [])  # an epoch and its batches
 
@@ -141,34 +112,11 @@ class SelfDistillation:
             self._order = (epoch, slices(birds, s.batch, seed=s.seed, epoch=epoch, shuffle=True))
         return self._order[1][within]
 
-    def crops(self, photos: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops of birds photographed twice, (B, 2, 3, S, S) uint8: the local ones alternate between both.
-
-        Returns:
-            (2B, 3, S, S) global and (local * B, 3, S/2, S/2) local crops, normalised, crop by crop.
-        """
-        s, found = self.settings, []
-        for v in range(2 + s.local):
-            draw = self.step * (2 + s.local) + v  # a key of its own for every crop of the training
-            found.append(self.augment[v >= 2](photos[:, v % 2], s.seed, draw, index))
-        whole = torch.cat(found[:2])
-        part = torch.cat(found[2:]) if s.local else whole[:0]
-        part = torch.nn.functional.avg_pool2d(part, 2)
-        return (whole - self.mean) / self.std, (part - self.mean) / self.std
-
-    def masks(self, count: int, patches: int) -> Tensor:
-        """(count, patches) bool, True where the student sees the mask token.
-
-        Shares are spread evenly from 0.1 to `mask_share` over the masked crops, so that the number of masked
-        patches is the same in all steps: kernels for matrices of ever new shapes would be compiled anew.
-        """
-        s = self.settings
-        generator = torch.Generator().manual_seed(s.seed * 1_000_003 + self.step)
-        share = torch.zeros(count)
-        share[: round(s.masked * count)] = torch.linspace(0.1, s.mask_share, round(s.masked * count))
-        share = share[torch.randperm(count, generator=generator)]
-        rank = torch.rand(count, patches, generator=generator).argsort(1).argsort(1)
-        return rank < (share * patches).round()[:, None]
+    def crops(self, photos: Tensor, index: Tensor) -> Tensor:
+        """One crop of each photograph of birds (B, 2, 3, S, S) uint8: (2B, 3, S, S), normalised."""
+        # a key of its own for every crop of the training
+        found = [self.augment(photos[:, v], self.settings.seed, 2 * self.step + v, index) for v in range(2)]
+        return (torch.cat(found) - self.mean) / self.std
 
     def schedule(self) -> dict[str, float]:
         """Share of the peak learning rates, weight decay, teacher's momentum and temperature of this step."""
@@ -185,14 +133,10 @@ class SelfDistillation:
     def take_step(self, photos: Tensor, index: Tensor) -> dict[str, float]:
         """One step on birds (B, 2, 3, S, S) uint8 with ids `index` (B,); the step's numbers for the log."""
         now = self.schedule()
-        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = group["peak"] * now["rate"]
-            group["weight_decay"] = now["decay"] * group["decays"]
-        whole, part = self.crops(photos, index)
-        patches = (whole.shape[-1] // self.student["net"].config.patch_size) ** 2
-        mask = self.masks(len(whole), patches) if self.settings.patch_weight else None
-        with torch.autocast(whole.device.type, torch.bfloat16):
-            loss, seen = self._loss(whole, part, mask, now["temperature"])
+        set_rates(self.optimizers, now["rate"], now["decay"])
+        crops = self.crops(photos, index)
+        with torch.autocast(crops.device.type, torch.bfloat16):
+            loss, seen = self._loss(crops, now["temperature"])
         self.student.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
@@ -204,28 +148,18 @@ class SelfDistillation:
         self.step += 1
         return {name: float(value.detach()) for name, value in seen.items()}
 
-    def _loss(
-        self, whole: Tensor, part: Tensor, mask: Tensor | None, temperature: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        s, birds, head = self.settings, len(whole) // 2, self.student["head"]
+    def _loss(self, crops: Tensor, temperature: float) -> tuple[Tensor, dict[str, Tensor]]:
+        s, birds, head = self.settings, len(crops) // 2, self.student["head"]
         with torch.no_grad():
-            seen = self.teacher["net"](whole).last_hidden_state
-            theirs = self.teacher["head"].embed(seen[:, 0])  # (2B, D)
+            theirs = self.teacher["head"].embed(self.teacher["net"](crops).last_hidden_state[:, 0])  # (2B, D)
             targets = losses.assignments(self.teacher["head"].compare(theirs), temperature)  # (2B, K)
             theirs, targets = (x.unflatten(0, (2, birds)) for x in (theirs, targets))
-        tokens = self.student["net"](whole, bool_masked_pos=mask).last_hidden_state
-        cls = [tokens[:, 0]] + ([self.student["net"](part).last_hidden_state[:, 0]] if len(part) else [])
-        ours = head.embed(torch.cat(cls)).unflatten(0, (-1, birds))  # (2 + local, B, D)
+        ours = head.embed(self.student["net"](crops).last_hidden_state[:, 0]).unflatten(0, (2, birds))
         found = {
-            "dino": losses.dino(targets, head.compare(ours), s.student_temperature, s.bursts),
-            "contrast": losses.contrast(theirs, ours, s.contrast_temperature, s.bursts),
-            "koleo": sum(losses.koleo(half) for half in tokens[:, 0].chunk(2)) / 2,
+            "dino": losses.dino(targets, head.compare(ours), s.student_temperature),
+            "contrast": losses.contrast(theirs, ours, s.contrast_temperature),
         }
-        if mask is not None:
-            wanted = losses.assignments(self.teacher["head"](seen[:, 1:][mask]), temperature)
-            found["patch"] = losses.cross_entropy(wanted, head(tokens[:, 1:][mask]), s.student_temperature)
-        weights = {"contrast": s.contrast_weight, "koleo": s.spread_weight, "patch": s.patch_weight}
-        total = sum(weights.get(name, 1.0) * value for name, value in found.items())
+        total = found["dino"] + s.contrast_weight * found["contrast"]
         return total, {"loss": total, **found, "entropy": losses.entropy(targets)}
 
     def save(self, path: Path) -> None:

@@ -18,6 +18,7 @@ from labkit.pretrain import clip_train
 from labkit.pretrain.clip import fresh, pretrain, write
 from labkit.pretrain.clip_measure import TEMPLATES, encode, prompts
 from labkit.pretrain.clip_train import Settings, augment, captions, make_optimizers, rate, train
+from labkit.pretrain.muon import set_rates
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -151,7 +152,10 @@ def test_every_parameter_has_one_optimizer_and_muon_only_inner_matrices():
     held = {id(clip.token_embedding.weight), id(clip.text_projection), id(clip.visual.head.proj.weight)}
     assert held <= {id(p) for p in rest}
     assert {id(clip.transformer.resblocks[0].attn.in_proj_weight)} <= {id(p) for p in inner}
-    vectors = next(group for group in adam.param_groups if group["weight_decay"] == 0)["params"]
+    set_rates((muon, adam), 0.5, 0.1)
+    assert (muon.param_groups[0]["lr"], adam.param_groups[0]["lr"]) == (0.01, 0.001)
+    assert [group["weight_decay"] for group in (*muon.param_groups, *adam.param_groups)] == [0.1, 0.1, 0]
+    vectors = adam.param_groups[1]["params"]
     assert all(p.ndim < 2 or p.shape[0] in (clip.vocab_size, clip.context_length) for p in vectors)
 
 
