@@ -49,7 +49,8 @@ def test_records_are_made_once_and_read_back_memory_mapped(alone: Path, make: Ma
     for found in (first, second):
         assert isinstance(found, np.memmap)
         assert found.tobytes() == WANTED.tobytes()
-    assert np.load(alone / "aviary" / "toy.npy").tobytes() == WANTED.tobytes()  # an ordinary .npy
+    path = alone / "datasets" / "aviary" / "toy.npy"
+    assert np.load(path).tobytes() == WANTED.tobytes()  # an ordinary .npy
 
 
 def test_writing_to_records_leaves_the_cache_alone(alone: Path, make: Maker) -> None:
@@ -114,7 +115,7 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
 def test_a_damaged_file_is_noticed_and_made_again(alone: Path, make: Maker, damage: Callable) -> None:
     kept(make)
-    path = alone / "aviary" / "toy.npy"
+    path = alone / "datasets" / "aviary" / "toy.npy"
     damage(path)
     assert records.read(path, LAYOUT, len(WANTED)) is None
     assert kept(make).tobytes() == WANTED.tobytes()

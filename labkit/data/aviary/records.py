@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from ... import paths
+from .. import images
 from .world import AVIARY_VERSION
 
 _MARK = b"AVRY"
@@ -26,8 +26,8 @@ _UNREADABLE = (OSError, ValueError, EOFError, SyntaxError)
 
 
 def folder() -> Path:
-    """Where the pictures of the Aviary are kept."""
-    return paths.cache() / "aviary"
+    """Where the pictures of the Aviary are kept; `labkit data remove aviary` deletes it."""
+    return images.folder("aviary")
 
 
 def _world() -> str:
