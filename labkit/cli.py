@@ -164,11 +164,29 @@ def data_get(name: Annotated[str, typer.Argument(help="Name from `labkit data li
 
 @data_app.command("remove")
 def data_remove(name: Annotated[str, typer.Argument(help="Name from `labkit data list`.")]) -> None:
-    """Remove what `labkit data get` fetched."""
+    """Remove what `labkit data get` fetched and what labkit drew or decoded itself."""
     from . import data
 
     removed = data.remove(name)
     show(f"Removed what labkit had kept of {name}." if removed else f"labkit keeps nothing of {name}.")
+
+
+@data_app.command("banks")
+def data_banks(
+    remove: Annotated[bool, typer.Option("--remove", help="Delete them all; they are made again.")] = False,
+) -> None:
+    """The features and answers that labkit keeps of frozen networks, the last used first."""
+    from .engine import banks, remove_banks
+
+    found = banks()
+    table = new_table("encoder", "of", "views", "MB")
+    for kept in found:
+        table.add_row(kept.encoder, f"{kept.n:,} {kept.kind}", str(kept.views), f"{kept.bytes / 1e6:.1f}")
+    if found:
+        show(table)
+    freed = remove_banks(idle_days=0) if remove else 0
+    count = f"{len(found)} feature bank{'s' * (len(found) != 1)}"
+    show(f"Removed {count}, {freed / 1e6:.1f} MB." if remove else f"labkit keeps {count}.")
 
 
 @app.command()

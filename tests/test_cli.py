@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 import typer.main
 
 import labkit
@@ -116,6 +117,27 @@ def test_data_list_get_remove(command, monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "CC BY 4.0" in out
     assert command("data", "get", "digits").out.startswith("digits is in ")
     assert command("data", "remove", "digits").out == "labkit keeps nothing of digits.\n"
+
+
+def test_data_remove_takes_the_drawn_pictures_too(command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    labkit.data.load("aviary", size="mini", image_size=16)
+    assert list(tmp_path.rglob("*.npy"))
+    assert command("data", "remove", "aviary").out == "Removed what labkit had kept of aviary.\n"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_data_banks_lists_and_removes(command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    assert command("data", "banks").out == "labkit keeps 0 feature banks.\n"
+    encoder = torch.nn.Flatten()
+    labkit.engine.FeatureBank(encoder, labkit.data.load("digits").test).features()
+    code, out, _ = command("data", "banks")
+    assert code == 0
+    assert re.search(r"Flatten +599 images +1 +\d+\.\d", out)
+    assert out.endswith("labkit keeps 1 feature bank.\n")
+    assert "Removed 1 feature bank" in command("data", "banks", "--remove").out
+    assert labkit.engine.banks() == []
 
 
 @pytest.fixture(scope="module")
