@@ -262,6 +262,7 @@ def predict(
     show(table)
 
 
+app.command()(commands.distill)
 app.command()(commands.bench)
 app.command()(commands.pretrain)
 

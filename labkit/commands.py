@@ -1,14 +1,76 @@
-"""The verbs of `labkit` that train: bench and pretrain. `cli` gives them their names."""
+"""The verbs of `labkit` that train: distill, bench and pretrain. `cli` makes them commands."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from .errors import LabkitError
 from .terminal import mark, new_table, show
+
+
+def distill(
+    method: Annotated[str, typer.Argument(help="Such as hinton; an unknown name lists them.")],
+    data: Annotated[str | None, typer.Option(help="Data set, or a folder of class folders.")] = None,
+    student: Annotated[str | None, typer.Option(help="Network to train from scratch.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Pretrained network, or a run's folder.")] = None,
+    assistant: Annotated[str | None, typer.Option(help="Network between the two, for takd.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs with different seeds.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Length of each training.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Length in steps instead.")] = None,
+    per_class: Annotated[int | None, typer.Option(min=1, help="Labels per class; default all.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Of method or recipe.")
+    ] = None,
+    stored: Annotated[
+        int | None, typer.Option(min=1, help="Ask the teacher once about so many views.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Default runs/METHOD-DATA-STUDENT.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds.")] = False,
+    profile: Annotated[str | None, typer.Option(help="cpu, gpu or paper: the default data.")] = None,
+) -> None:
+    """Distil a teacher into a student on any data, beside the same student alone."""
+    from .bench.distill import distill as run
+    from .profiles import profile as choose
+
+    os.environ["LABKIT_PROFILE"] = choose(profile).name
+    run(
+        method,
+        data=data,
+        student=student,
+        teacher=teacher,
+        assistant=assistant,
+        seeds=seeds,
+        epochs=epochs,
+        steps=steps,
+        per_class=per_class,
+        options=parse_options(set_ or []),
+        stored=stored,
+        out=out,
+        resume=resume,
+    )
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """`["lr=0.01", "layers=[1,2]"]` as a dict; what is no JSON is a word.
+
+    Raises:
+        LabkitError: a pair without '='.
+    """
+    found = {}
+    for text in pairs:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise LabkitError(f"--set takes option=value, such as --set temperature=4, not '{text}'.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def bench(

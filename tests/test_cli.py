@@ -48,12 +48,12 @@ def test_help_lists_every_verb(command):
     code, out, _ = command("--help")
     assert code == 0
     verbs = ["doctor", "lab", "update", "demo", "data", "build", "check", "evaluate", "predict"]
-    verbs += ["bench", "pretrain"]
+    verbs += ["distill", "bench", "pretrain"]
     assert set(verbs) == set(COMMAND.commands)
     assert all(re.search(rf"\b{verb}\b", out) for verb in verbs)
 
 
-@pytest.mark.parametrize("verb", [*COMMAND.commands, "data list", "data get", "data remove"])
+@pytest.mark.parametrize("verb", [*COMMAND.commands, "data list", "data get", "data remove", "data banks"])
 def test_every_verb_explains_itself(command, verb: str):
     code, out, _ = command(*verb.split(), "--help")
     assert code == 0

@@ -98,9 +98,22 @@ def bench_data(
     if not estimate:
         _drop_outdated(path, wanted)
     results = fill(__name__, wanted, s, path, command, estimate=estimate, workers=workers)
-    if out is None and not estimate:
-        manifest.record(f"results/{path.name}", results.command, machine=results.machine)
+    if not estimate:
+        _report(results, s if tune else setting(name, None, budgets), path, tune, ships=out is None)
     return results
+
+
+def _report(results: Results, s: SimpleNamespace, path: Path, tune: bool, *, ships: bool) -> None:
+    """Print what was found, write it beside the results, and enter what ships into the manifest."""
+    from . import matrix_table
+
+    files = [path]
+    if tune:
+        matrix_table.write_tuning(results, s)
+    else:
+        files += matrix_table.write(results, s, path)
+    for file in files if ships else []:
+        manifest.record(f"results/{file.name}", results.command, machine=results.machine)
 
 
 def setting(
@@ -126,9 +139,9 @@ def setting(
 
 
 def jobs(s: SimpleNamespace, seeds: int) -> Iterator[Job]:
-    """The reported runs: the teacher, then every method with its chosen options."""
-    for seed in range(seeds):
-        for per_class in s.budgets:
+    """The reported runs, budget by budget: the teacher, then every method with its chosen options."""
+    for per_class in s.budgets:
+        for seed in range(seeds):
             yield _job("main", "teacher", seed, per_class)
             for method, options in s.methods.items():
                 yield from (_job("main", method, seed, per_class, **options, **n) for n in lengths(s))

@@ -50,6 +50,8 @@ def adapted(
     net: dict[str, Any] | None = None,
     *,
     progress: bool | None = None,
+    out: Path | None = None,
+    resume: bool = False,
 ) -> tuple[Classifier, float]:
     """A pretrained network whose new head, then all of it, has learned the same few labels.
 
@@ -59,6 +61,8 @@ def adapted(
         per_class: labels per class.
         net: another teacher than the preset's, as options of `build`: `{"name": ..., "weights": ...}`.
         progress: show bars.
+        out: folder of the teacher's own run.
+        resume: go on from that folder's last checkpoint.
 
     Returns:
         The teacher in eval mode, the same object for the same arguments, and its validation accuracy.
@@ -73,7 +77,8 @@ def adapted(
         module = few(s, per_class, seed)
         seed_everything(seed)
         teacher = models.build(num_classes=module.num_classes, **net)
-        run = adapt(teacher, module, seed=seed, progress=progress, **s.teacher_training)
+        told = {"seed": seed, "progress": progress, "out": out, "resume": resume}
+        run = adapt(teacher, module, **told, **s.teacher_training)
         _TEACHERS[key] = run.model.requires_grad_(False).eval(), run.accuracy
     return _TEACHERS[key]
 
@@ -87,7 +92,9 @@ def teacher_bank(
     *,
     progress: bool | None = None,
 ) -> FeatureBank:
-    """What a teacher says of `s.views` fixed augmented views of the training images, in memory as float16.
+    """What a teacher says of `s.views` fixed augmented views of the training images, as float16.
+
+    It lies in memory, or memory-mapped in the cache where the settings say `keep`.
 
     Args:
         s: the preset's settings.
@@ -112,7 +119,7 @@ def teacher_bank(
         seed=_VIEWS_SEED,
         outputs=outputs,
         dtype="float16",
-        keep=False,
+        keep=getattr(s, "keep", False),
         progress=progress,
     )
     _BANKS.clear()
@@ -150,7 +157,7 @@ def create(
     from .. import methods, models
     from ..rng import seed_everything
 
-    if guide is None and _asks(method, options):
+    if guide is None and asks(method, options):
         guide, _ = adapted(s, seed, per_class)
     if method == "takd":
         options = {"assistant": s.assistant, **options}
@@ -227,7 +234,7 @@ def fit(
     )
 
 
-def _asks(method: str, options: dict[str, Any]) -> bool:
+def asks(method: str, options: dict[str, Any]) -> bool:
     """Whether a method with these options reads a teacher."""
     return method not in CONTROLS or bool(options.get("kd_weight"))
 
