@@ -1,4 +1,4 @@
-"""The README's picture and its results, made from data/results: `python docs/readme.py` writes both."""
+"""The README's pictures and its results, made from data/results: `python docs/readme.py` writes them."""
 
 from __future__ import annotations
 
@@ -72,6 +72,64 @@ def models_block() -> str:
     )
 
 
+def aviary_block() -> str:
+    """The comparison of methods on the Aviary between its markers."""
+    from labkit.bench import matrix, matrix_table
+
+    results, s = read_results("aviary"), matrix.setting("aviary")
+    table = matrix_table.table(results, s)
+    said = "\n".join(f"- {claim}" for claim in matrix_table.claims(results, s))
+    alt = "Test accuracy of every method with its interval, at each label budget"
+    return (
+        f"<!-- aviary -->\n{table.markdown()}\n\n{said}\n\n![{alt}](data/results/aviary.png)\n\n"
+        f"{table.note}\n<!-- /aviary -->"
+    )
+
+
+def cifar10_block() -> str:
+    """Real CIFAR-10: scratch against distilled, for few epochs and for more."""
+    from labkit.bench import matrix, matrix_table
+
+    results, s = read_results("cifar10"), matrix.setting("cifar10")
+    table = matrix_table.table(results, s)
+    alt = "Confusion matrices of teacher, distilled student and student alone on the CIFAR-10 test images"
+    gains = [
+        f"Distilled minus alone, {words}: {matrix_table.gain(results, 'hinton', 'scratch', where)} points."
+        for words, where in matrix_table.conditions(s).items()
+    ]
+    return (
+        f"<!-- cifar10 -->\n{table.markdown()}\n\n{' '.join(gains)}\n{table.note}\n\n"
+        f"![{alt}](docs/cifar10.png)\n<!-- /cifar10 -->"
+    )
+
+
+def cifar10_picture() -> bytes:
+    """Confusion matrices after the longest training, summed over the seeds (PNG)."""
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from labkit.bench import matrix, matrix_table
+    from labkit.views import plot_confusion
+    from labkit.views.figures import png
+
+    results, s = read_results("cifar10"), matrix.setting("cifar10")
+    where = list(matrix_table.conditions(s).values())[-1]
+    shown = {}
+    for method, words in matrix_table.rows(results, s).items():
+        counts = [np.array(m) for m in matrix_table.values(results, method, where, "confusion")]
+        shown[words] = SimpleNamespace(confusion=sum(counts), classes=s.classes)
+    return png(plot_confusion(shown))
+
+
+BLOCKS = {
+    "results": results_block,
+    "models": models_block,
+    "aviary": aviary_block,
+    "cifar10": cifar10_block,
+}
+
+
 def _megabytes(facts: dict) -> str:
     return f"{facts['bytes'] / 1e6:.1f}"
 
@@ -123,13 +181,16 @@ def picture() -> bytes:
 
 
 def main() -> None:
-    """Write docs/distillation.png and the README's blocks."""
+    """Write the pictures, and the blocks whose markers the README has."""
     write_atomic(ROOT / "docs" / "distillation.png", picture())
+    write_atomic(ROOT / "docs" / "cifar10.png", cifar10_picture())
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    for name, block in (("results", results_block()), ("models", models_block())):
+    for name, block in BLOCKS.items():
         old = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
-        text = old.sub(lambda _, new=block: new, text)
+        if old.search(text):
+            made = block()
+            text = old.sub(lambda _, new=made: new, text)
     write_atomic(readme, text)
 
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 Job = dict[str, Any]
 GRIDS = {n: f"labkit.bench.lab{n:02d}" for n in (1, 2, 3, 4, 8, 9, 10)}
-MEASURED = (
-    *("val", "test", "inside", "mass", "assistant", "teacher_test", "agreement", "examples"),
+MEASURED = (  # added to a job by its run
+    *("val", "test", "inside", "mass", "confusion", "assistant", "teacher_test", "agreement", "examples"),
     *("seconds", "ms", "memory", "disk"),
-)  # added to a job by its run
+)
 
 
 def run_lab(

@@ -190,7 +190,8 @@ def run(job: Job, s: SimpleNamespace) -> Job:
     """One run: the job with its validation accuracy and, outside tuning, what the test images say.
 
     'inside' is the share of the test errors that stay among look-alikes, where the preset names families;
-    'assistant' is the test accuracy of the assistant that taught the student.
+    'confusion' the counts by true and predicted class, where it names the classes to draw; 'assistant' the
+    test accuracy of the assistant that taught the student.
     """
     seed, per_class = job["seed"], job["per_class"]
     if job["method"] == "teacher":
@@ -211,7 +212,7 @@ def run(job: Job, s: SimpleNamespace) -> Job:
 
 def _tested(
     s: SimpleNamespace, seed: int, per_class: int | None, model: Classifier, taught: list
-) -> dict[str, float]:
+) -> dict[str, Any]:
     from ..engine import evaluate
     from ..engine.mistakes import families, mistakes
 
@@ -221,9 +222,11 @@ def _tested(
     if getattr(s, "families", None):
         groups = None if s.families == "names" else s.families
         measured["inside"] = mistakes(found.logits, found.labels, families(found.classes, groups)).inside
+    if getattr(s, "classes", None):
+        measured["confusion"] = found.confusion.tolist()
     if taught:
         measured["assistant"] = evaluate(taught[-1], test).accuracy
-    return {name: round(value, 5) for name, value in measured.items()}
+    return {name: v if isinstance(v, list) else round(v, 5) for name, v in measured.items()}
 
 
 def best(s: SimpleNamespace, results: Results, method: str) -> tuple[dict[str, Any], float]:

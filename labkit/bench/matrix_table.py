@@ -45,6 +45,11 @@ def accuracy(results: Results, method: str, where: dict[str, Any], measure: str 
     return results.interval(measure, **_wanted(method, where))
 
 
+def values(results: Results, method: str, where: dict[str, Any], measure: str = "test") -> list[Any]:
+    """What was measured of a method under one condition, by seed."""
+    return results.values(measure, **_wanted(method, where))
+
+
 def gain(results: Results, method: str, control: str, where: dict[str, Any]) -> Interval:
     """Paired difference of a method to a control under one condition."""
     return results.gain(_wanted(method, where), _wanted(control, where))
