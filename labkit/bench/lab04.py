@@ -1,8 +1,9 @@
 """The runs behind lab 04: which layer, which weight, features with and without responses, what they change.
 
 `labkit bench --data aviary` compares the methods; here one question each: the layer of the hint and of the
-attention map, the weight of the hint, both kinds of knowledge together. Of the last runs two things are kept
-besides the accuracy: how alike the layers of student and teacher are (CKA), and where the student looks.
+attention map, the weight of the hint, hints and responses together (each alone stands in that comparison). Of
+some students two things are kept beside the accuracy: how alike their layers and the teacher's are (CKA), and
+where they look.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..profiles import Profile
 
@@ -32,11 +33,11 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
     """Every run as a flat dict; equal dicts are one run. Jobs of one seed follow each other."""
     s = profile.lab(4)
     for seed in range(seeds):
-        for kind in s.kinds:
+        for kind in s.combined:
             yield {"experiment": "combine", "method": kind, "seed": seed}
-        yield from _looks(s, seed)
         if seed >= s.sweep_seeds:
             continue
+        yield from _looks(s, seed)
         for kind in ("untrained", *s.compared):
             for student_layer in LAYERS:
                 for teacher_layer in LAYERS:
@@ -207,6 +208,20 @@ def telling(teacher: Evaluation, student: Evaluation, n: int = 4) -> Tensor:
     _, inverse, counts = kind.unique(return_inverse=True, return_counts=True)
     order = (counts[inverse] * len(counts) + inverse).argsort(descending=True, stable=True)
     return lost[order][:n]
+
+
+def moved(before: nn.Module, after: nn.Module) -> dict[str, float]:
+    """How far each part of a network went in training: |after - before| / |before| over its parameters.
+
+    Parts are the first level of names, such as 'stem' and 'head'; of `stages` each for itself.
+    """
+    parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
+        path = name.removeprefix("net.").split(".")
+        part = path[1] if path[0] == "stages" else path[0]
+        parts.setdefault(part, []).append((old.detach().flatten(), new.detach().flatten()))
+    joined = {part: [torch.cat(side) for side in zip(*pairs, strict=True)] for part, pairs in parts.items()}
+    return {part: ((new - old).norm() / old.norm()).item() for part, (old, new) in joined.items()}
 
 
 def looks(split: Any, attention: dict[str, Tensor]) -> dict[str, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -40,10 +41,12 @@ class Toy:
                 "neither": {"method": "scratch"},
                 "features": {"method": "fitnet", "layers": [1], "weight": 10},
             },
+            combined=["features"],
             compared=["neither", "features"],
             layer_options={"attention": {"weight": 100}},
             weights=[1],
             weight_of="features",
+            live="features",
             cka_per_class=1,
             sweep_seeds=1,
         )
@@ -59,7 +62,7 @@ def test_every_kind_of_job_runs(toy):
     jobs = list(lab04.jobs(toy, 1))
     kinds = {job["experiment"]: job for job in jobs}
     assert set(kinds) == {"combine", "cka", "look", "layer", "weight"}
-    for job in [*kinds.values(), {"experiment": "combine", "method": "neither", "seed": 0}]:
+    for job in kinds.values():
         row = lab04.run(job, toy)
         assert {k: row[k] for k in job} == job
         assert -0.1 <= row["test"] <= 1.0001  # an unbiased CKA may be slightly negative
@@ -71,11 +74,11 @@ def test_every_kind_of_job_runs(toy):
 def test_jobs_are_distinct_and_say_what_they_run(setting):
     s, jobs = setting.lab(4), list(lab04.jobs(setting, 4))
     assert len({str(sorted(job.items())) for job in jobs}) == len(jobs)
-    assert {job["seed"] for job in jobs if job["experiment"] in ("layer", "cka", "weight")} == set(
+    assert {job["seed"] for job in jobs if job["experiment"] in ("layer", "cka", "look", "weight")} == set(
         range(s.sweep_seeds)
     )
-    assert {job["method"] for job in jobs if job["experiment"] == "combine"} == set(s.kinds)
-    assert set(s.compared) <= set(s.kinds)
+    assert sum(job["experiment"] == "combine" for job in jobs) == 4 * len(s.combined)
+    assert {*s.compared, *s.combined, s.weight_of, s.live} <= set(s.kinds)
 
 
 def test_matched_layer_and_weight_reach_the_method(monkeypatch):
@@ -109,6 +112,10 @@ def test_the_preset_trains_as_the_comparison_does():
     tuned = theirs.methods
     assert ours.kinds["neither"] == {"method": "scratch"} | tuned["scratch"]
     assert ours.kinds["responses"] == {"method": "hinton"} | tuned["hinton"]
+    assert ours.kinds["features"] == {"method": "fitnet", "layers": [1]} | tuned["fitnet"]
+    both = {name: tuned["hinton"][name] for name in ("temperature",)}
+    both |= {"ce_weight": tuned["hinton"]["hard_weight"], "kd_weight": 1 - tuned["hinton"]["hard_weight"]}
+    assert ours.kinds["both"] == ours.kinds["features"] | both
     assert ours.kinds["attention"] == {"method": "attention"} | tuned["attention"]
     assert ours.layer_options == {m: tuned[m] for m in ("fitnet", "attention")}
 
@@ -165,6 +172,18 @@ def test_telling_images_show_the_most_frequent_mistake():
     found = [Evaluation(one_hot(x, 3).float(), labels, tuple("abc")) for x in (teacher, student)]
     assert lab04.telling(*found, n=2).tolist() == [2, 3]
     assert sorted(lab04.telling(*found, n=9).tolist()) == [0, 2, 3, 4]
+
+
+def test_moved_says_how_far_each_part_went():
+    net = models.build("tiny", 5)
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        for x in other.net.stages.stage2.parameters():
+            x.mul_(1.5)
+    found = lab04.moved(net, other)
+    assert list(found) == ["stem", "stage1", "stage2", "stage3", "stage4", "head"]
+    assert found.pop("stage2") == pytest.approx(0.5)
+    assert set(found.values()) == {0.0}
 
 
 def test_tables_pair_the_seeds():
