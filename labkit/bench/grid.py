@@ -138,21 +138,19 @@ def _run(grid: str, missing: list[Job], setting: Any, workers: int, results: Res
 
 
 def groups(grid: str, jobs: list[Job], workers: int) -> list[list[Job]]:
-    """Jobs that share what a process makes for them, in the order of the jobs; no process without a group.
+    """Jobs that share what a process makes for them, in the order of the jobs, so that all processes end alike.
 
-    Where there are fewer such groups than processes, the largest are dealt out in two: both parts then make
-    what they share.
+    The groups that would be left over for some of the processes are dealt out to all of them: each part then
+    makes what they share.
     """
     shared = getattr(importlib.import_module(grid), "group", lambda job: job["seed"])
     found: dict[Any, list[Job]] = {}
     for job in jobs:
         found.setdefault(shared(job), []).append(job)
-    parts = list(found.values())
-    while len(parts) < workers and max(map(len, parts)) > 1:
-        largest = max(parts, key=len)
-        at = parts.index(largest)
-        parts[at : at + 1] = [largest[::2], largest[1::2]]
-    return parts
+    whole = list(found.values())
+    even = len(whole) - len(whole) % workers
+    parts = [group[i::workers] for group in whole[even:] for i in range(workers)]
+    return whole[:even] + [part for part in parts if part]
 
 
 def _connect(finished: SimpleQueue) -> None:

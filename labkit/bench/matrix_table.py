@@ -24,7 +24,7 @@ def conditions(s: SimpleNamespace) -> dict[str, dict[str, Any]]:
     found = {}
     for per_class in s.budgets:
         for length in lengths(s):
-            labels = f"{per_class} labels" if per_class else "all labels"
+            labels = f"{per_class} label{'s' * (per_class > 1)}" if per_class else "all labels"
             words = [labels] * (len(s.budgets) > 1 or not length) + [f"{n} epochs" for n in length.values()]
             found[", ".join(words)] = {"per_class": per_class, **length}
     return found
