@@ -138,7 +138,7 @@ def _run(grid: str, missing: list[Job], setting: Any, workers: int, results: Res
 
 
 def groups(grid: str, jobs: list[Job], workers: int) -> list[list[Job]]:
-    """Jobs that share what a process makes for them, in the order of the jobs, so that all processes end alike.
+    """Jobs that share what a process makes for them, in order, so that all processes end alike.
 
     The groups that would be left over for some of the processes are dealt out to all of them: each part then
     makes what they share.
