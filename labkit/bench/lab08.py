@@ -32,7 +32,7 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "scratch": [{"lr": lr} for lr in (0.001, 0.003, 0.01, 0.03)],
     "finetuned": [{"lr": lr} for lr in (0.001, 0.003, 0.01)],
 }
-_LOOKED_AT = 300  # training and test images whose patches are compared with the bird's outline
+LOOKED_AT = 300  # training and test images whose patches are compared with the bird's outline
 _VALIDATIONS = 3  # of a network in training
 
 
@@ -235,9 +235,9 @@ def foreground(profile: Profile, method: str, seed: int = 0) -> float:
     from sklearn.decomposition import PCA
     from sklearn.metrics import roc_auc_score
 
-    every, found = torch.arange(_LOOKED_AT), {}
+    every, found = torch.arange(LOOKED_AT), {}
     for split in (_data(profile).train, _data(profile).test):
-        images = split.subset(every * (len(split) // _LOOKED_AT))
+        images = split.subset(every * (len(split) // LOOKED_AT))
         net = backbone(profile, "dinov2" if method == "centre" else method, seed)
         with torch.inference_mode():
             tokens = torch.cat([net(part / 255)["patches"] for part in images.images.split(100)])
@@ -246,7 +246,7 @@ def foreground(profile: Profile, method: str, seed: int = 0) -> float:
     (train, train_bird), (test, test_bird) = found.values()
     if method == "centre":
         line = (torch.arange(side) + 0.5) / side - 0.5
-        near = -(line[:, None] ** 2 + line**2).flatten().repeat(_LOOKED_AT)
+        near = -(line[:, None] ** 2 + line**2).flatten().repeat(LOOKED_AT)
         return float(roc_auc_score(test_bird, near))
     pca = PCA(1, svd_solver="full").fit(train)
     sign = 1 if roc_auc_score(train_bird, pca.transform(train)[:, 0]) >= 0.5 else -1
