@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,9 +34,7 @@ def distill(
 ) -> None:
     """Distil a teacher into a student on any data, beside the same student alone."""
     from .bench.distill import distill as run
-    from .profiles import profile as choose
 
-    os.environ["LABKIT_PROFILE"] = choose(profile).name
     run(
         method,
         data=data,
@@ -52,6 +49,7 @@ def distill(
         stored=stored,
         out=out,
         resume=resume,
+        profile=profile,
     )
 
 

@@ -72,6 +72,16 @@ def test_version(command):
         ("data get folder", "labkit can't fetch 'folder'"),
         ("demo digitz", "Unknown demo 'digitz'. Did you mean 'digits'?"),
         ("bench --lab 97", "Unknown grid for lab '97'"),
+        ("bench", "one of the two: --lab NN or --data NAME"),
+        ("bench --lab 1 --data aviary", "one of the two: --lab NN or --data NAME"),
+        ("bench --lab 1 --tune", "--tune belongs to --data NAME"),
+        ("bench --data aviari", "Unknown comparison 'aviari'. Did you mean 'aviary'?"),
+        ("bench --data aviary --methods hintn", "'hintn'. Did you mean 'hinton'?"),
+        ("bench --data aviary --budgets few", "--budgets takes whole numbers such as 3,5, not 'few'"),
+        ("distill hintn --data digits", "Unknown method 'hintn'. Did you mean 'hinton'?"),
+        ("distill hinton --data digits --set lr", "--set takes option=value"),
+        ("distill hinton --profile gqu", "Unknown profile 'gqu'. Did you mean 'gpu'?"),
+        ("distill hinton --data digits", "Say which network is the student: --student NAME"),
         ("build 97", "Unknown lab '97'"),
         ("lab --profile gqu", "Unknown profile 'gqu'. Did you mean 'gpu'?"),
         ("evaluate nowhere", "nowhere holds no run"),
@@ -208,6 +218,19 @@ def test_pretrain_writes_what_build_loads_and_lists_it(
     assert re.search(r"✗ not here +mid", command("pretrain", "--out", tmp_path).out)
     monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
     assert labkit.models.build("tiny", 200, weights="pretrained").embedding_dim == 48
+
+
+def test_distill_prints_the_gain_and_names_its_report(command, tmp_path: Path):
+    arguments = "distill hinton --data digits --student digit_student --teacher digit_teacher --per-class 5"
+    arguments += " --seeds 1 --steps 3 --set temperature=3 --set lr=0.01"
+    code, out, err = command(*arguments.split(), "--out", tmp_path / "run")
+    assert code == 0, err
+    assert re.search(r"seed 0: teacher digit_teacher: \d+\.\d% test accuracy", out)
+    assert "hinton minus the student alone, of one seed: " in out
+    assert f"Report: {tmp_path / 'run' / 'report.html'}" in out
+    code, out, err = command("evaluate", tmp_path / "run" / "seed0" / "hinton")
+    assert code == 0, err
+    assert command(*arguments.split(), "--out", tmp_path / "run").err.count("already holds runs") == 1
 
 
 @pytest.mark.slow

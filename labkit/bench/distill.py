@@ -12,7 +12,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LabkitError, LabkitWarning, MissingError, unknown
-from ..profiles import preset, presets, profile
+from ..profiles import preset, presets
+from ..profiles import profile as choose
 from . import pair
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def distill(
     stored: int | None = None,
     out: Path | str | None = None,
     resume: bool = False,
+    profile: str | None = None,
 ) -> Outcome:
     """Train teacher, distilled student and the same student alone for every seed; print and report.
 
@@ -81,12 +83,14 @@ def distill(
         stored: ask the teacher once about so many augmented views, kept in the cache, and not in every step.
         out: folder for seedN/{teacher,scratch,METHOD} and report.html; default runs/METHOD-DATA-STUDENT.
         resume: go on with what the folder holds.
+        profile: 'cpu', 'gpu' or 'paper', for the default data; None takes LABKIT_PROFILE's.
 
     Raises:
         LabkitError: a name, an option or a number is wrong, teacher and data don't fit, or the folder holds
             other runs.
     """
     started = time.perf_counter()
+    data = data or choose(profile).images
     s, own = _settings(method, data, student, teacher, assistant, epochs, steps, stored, options or {})
     if seeds < 1:
         raise LabkitError(f"distill needs at least one seed, but got {seeds}.")
@@ -109,7 +113,7 @@ def distill(
 
 def _settings(
     method: str,
-    data: str | None,
+    data: str,
     student: str | None,
     teacher: str | None,
     assistant: str | None,
@@ -124,9 +128,11 @@ def _settings(
 
     if method not in methods.available():
         raise unknown("method", method, methods.available())
+    if assistant is not None and method != "takd":
+        raise LabkitError(f"--assistant belongs to the method takd, but the method is {method}.")
     if epochs is not None and steps is not None:
         raise LabkitError("Give either --epochs or --steps, one of the two.")
-    load = _data(data or profile().images)
+    load = _data(data)
     known = preset(load["name"]) if load["name"] in presets() else SimpleNamespace()
     training = dict(getattr(known, "training", TRAINING | {"epochs": EPOCHS}))
     teaching = dict(getattr(known, "teacher_training", training | HEADS))

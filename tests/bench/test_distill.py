@@ -134,6 +134,7 @@ def test_the_student_alone_needs_no_teacher(capsys):
         ({"student": None}, "Say which network is the student"),
         ({"teacher": None}, "Say which network is the teacher"),
         ({"seeds": 0}, "at least one seed"),
+        ({"assistant": "small"}, "--assistant belongs to the method takd"),
         ({"epochs": 3}, "either --epochs or --steps"),
         ({"per_class": 100_000}, "per_class=100000 must be"),
         ({"options": {"temprature": 2}}, "'temprature'"),
