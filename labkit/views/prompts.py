@@ -73,8 +73,10 @@ def plot_reliability(panels: Mapping[str, Reliability]) -> Figure:
     return fig
 
 
-def plot_scales(logits: Tensor, labels: Tensor, factors: Sequence[float]) -> Figure:
-    """Expected calibration error of logits (n, N) times each factor, on a logarithmic axis."""
+def plot_scales(
+    logits: Tensor, labels: Tensor, factors: Sequence[float], marks: Mapping[str, float] | None = None
+) -> Figure:
+    """Expected calibration error of logits (n, N) times each factor, on a logarithmic axis, some marked."""
     from ..engine.calibration import reliability
 
     fig, axis = figure(height=2.8)
@@ -82,6 +84,12 @@ def plot_scales(logits: Tensor, labels: Tensor, factors: Sequence[float]) -> Fig
     axis.semilogx(factors, errors, color=COLOURS[0], marker="o")
     axis.set_xticks(list(factors), [f"{factor:g}" for factor in factors])
     axis.minorticks_off()
+    for colour, (name, factor) in zip(COLOURS[1:], (marks or {}).items(), strict=False):
+        axis.axvline(factor, color=colour, linestyle="--", linewidth=1.5)
+        axis.annotate(
+            name, (factor, 1), (4, -8), xycoords=("data", "axes fraction"), textcoords="offset points",
+            color=colour, va="top",
+        )  # fmt: skip
     axis.set(xlabel="factor on the learned scale", ylabel="ECE", ylim=(0, None))
     axis.set_title("The scale changes no prediction, only how far to trust it")
     return fig

@@ -37,6 +37,9 @@ def test_scales_are_drawn_at_their_factors():
     line = fig.axes[0].lines[0]
     assert list(line.get_xdata()) == [0.1, 1, 10]
     assert line.get_ydata()[1] == pytest.approx(reliability(z, labels).ece)
+    marked = prompts.plot_scales(z, labels, [0.1, 1, 10], {"learned": 1.0}).axes[0]
+    assert [text.get_text() for text in marked.texts] == ["learned"]
+    assert list(marked.lines[-1].get_xdata()) == [1.0, 1.0]
 
 
 def test_shots_have_curves_and_lines():
