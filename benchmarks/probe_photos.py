@@ -4,7 +4,7 @@ The backbone is that of the profile: on the `cpu` profile the miniature, which h
 so that its numbers say how far drawn birds carry; with LABKIT_PROFILE=gpu the published one. Beside it stand
 its randomly initialised twin and raw pixels. C and the kind of features are chosen on validation images.
 
-    LABKIT_DATASETS=folder python benchmarks/probe_photos.py [--only cub] [--per-class 500]
+    LABKIT_DATASETS=folder python benchmarks/probe_photos.py [--only cub] [--per-class 200]
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def rows(name: str, module: DataModule, setting: Profile) -> list[list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--per-class", type=int, default=500, help="training images per class of CIFAR-10")
+    parser.add_argument("--per-class", type=int, default=200, help="training images per class of CIFAR-10")
     parser.add_argument("--test-per-class", type=int, default=100, help="test images per class of CIFAR-10")
     parser.add_argument("--only", choices=("cifar10", "cub"), help="one of the two data sets")
     options = parser.parse_args()

@@ -4,7 +4,7 @@ CIFAR-10, 500 training and 100 test images of each class, enlarged from 32 to 64
 code of lab 09. `aviary-vit` has seen only drawn birds of a small world: its features know neither photographs
 nor other things than birds. The numbers show that the code runs end to end, not what LoRA can do.
 
-    LABKIT_DATASETS=FOLDER python benchmarks/real_photos_lora.py [--steps 150]
+    LABKIT_DATASETS=FOLDER python benchmarks/real_photos_lora.py [--steps 100]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def photographs(seed: int = 0) -> DataModule:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
