@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ..engine import Evaluation
     from ..models import Classifier
 
-TARGETS = ("hinton", "permuted", "even")  # the teacher's probabilities, and what is left of them
-CONTROLS = ("scratch", "label_smoothing")
+# The labels alone, the teacher's probabilities, and what is left of these.
+TARGETS = {"digits": ("scratch", "hinton", "permuted", "even"), "birds": ("scratch", "hinton", "permuted")}
 EXAMPLES = 6  # test images kept for the lab's first picture
 _SHUFFLE = 0xDC  # purpose of the random numbers, apart from those of batches and views
 
@@ -36,10 +36,10 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
     """Every run as a flat dict; equal dicts are one run."""
     s = profile.lab(3)
     for seed in range(s.digit_seeds):
-        for method in (*CONTROLS, *TARGETS):
+        for method in TARGETS["digits"]:
             yield _job("targets", method, seed, data="digits")
     for seed in range(seeds):
-        for method in ("teacher", "scratch", *TARGETS):
+        for method in ("teacher", *TARGETS["birds"]):
             yield _job("targets", method, seed, data="birds")
         if seed < s.sweep_seeds:
             for steps in s.teacher_steps:
@@ -189,12 +189,10 @@ def _on_digits(profile: Profile, method: str, seed: int) -> tuple[Classifier, fl
 
     s = profile.lab(1)
     module = data.load(s.data, seed=seed, per_class=s.per_class)
-    options = lab01.chosen(s)["hinton" if method in TARGETS else method]
-    guide = None
-    if method in TARGETS:
+    name, guide = ("scratch" if method == "scratch" else "hinton"), None
+    if method != "scratch":
         guide = altered(lab01.teacher(profile, seed)[0], method, s.temperature)
-    name = "hinton" if method in TARGETS else method
-    done = lab01.train(profile, name, module, seed, guide, **options)
+    done = lab01.train(profile, name, module, seed, guide, **lab01.chosen(s)[name])
     return done.model, done.accuracy, module
 
 

@@ -1,0 +1,108 @@
+"""What lab 03's notebook runs but does not teach: the set-up of a live run, and the priors of its bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice, pairwise
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import lab03_theory as theory
+
+if TYPE_CHECKING:
+    from ..data import Batch, DataModule, ImageSet
+    from ..models import Classifier
+    from ..profiles import Profile
+
+
+class Live(NamedTuple):
+    """A new student and all that a hand-written loop needs to train it.
+
+    Attributes:
+        student: initialised by seed 0.
+        optimizer, rates: of the preset's recipe; `rates.step()` belongs after every step.
+        rounds: iterables of batches that stand for epochs; together they are the whole run.
+        measure: (student, 'val' or 'test') -> accuracy on a part of that split.
+        steps: of the whole run.
+    """
+
+    student: Classifier
+    optimizer: torch.optim.Optimizer
+    rates: torch.optim.lr_scheduler.LRScheduler
+    rounds: list[Iterator[Batch]]
+    measure: Callable[[Classifier, str], float]
+    steps: int
+
+
+def begin(s: SimpleNamespace, module: DataModule, device: torch.device | str) -> Live:
+    """A live run by the preset's recipe, the same for every method: images, order, initialisation.
+
+    Args:
+        s: settings with `student`, `training`, `rounds` and `peek`.
+        module: what is learned from.
+        device: where the student and the batches are.
+    """
+    from .. import engine, models
+    from ..data import stream
+    from ..rng import seed_everything
+
+    own = ("steps", "epochs")
+    recipe = engine.Recipe(**{k: v for k, v in s.training.items() if k not in own})
+    size = recipe.batch_size
+    n = s.training.get("steps") or s.training["epochs"] * (len(module.train) // size)
+    seed_everything(0)
+    student = models.build(num_classes=module.num_classes, **s.student).to(device)
+    optimizer = recipe.make_optimizer(student.parameters())
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: recipe.lr_factor(min(i, n - 1), n))
+    images = stream(module.train, size, n, augment=module.augment, device=device)
+    cuts = [n * i // s.rounds for i in range(s.rounds + 1)]
+    rounds = [islice(images, b - a) for a, b in pairwise(cuts)]
+    parts = {name: getattr(module, name).few(s.peek, seed=0) for name in ("val", "test")}
+
+    def measure(net: Classifier, split: str) -> float:
+        return engine.evaluate(net, parts[split]).accuracy
+
+    return Live(student, optimizer, rates, rounds, measure, n)
+
+
+def flat(split: ImageSet, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Pixels in [0, 1] with a constant 1 appended, (n, D + 1), and labels (n,)."""
+    part = split if rows is None else split.subset(rows)
+    x = part.images.flatten(1).float() / 255
+    return torch.cat([x, torch.ones(len(x), 1)], 1), part.labels
+
+
+def bounds(profile: Profile, labels: int = 100) -> dict[str, theory.Bound]:
+    """PAC-Bayes bounds of a linear classifier of 8x8 digits, by what its prior knew.
+
+    Half of the training images, with labels, are what the bound is computed on. Of the other half, `labels`
+    have a label: they centre the second prior, and teach a network whose answers to the whole half centre the
+    third.
+
+    Args:
+        profile: whose settings of lab 01 train the network.
+        labels: how many of the other half.
+    """
+    from .. import data, engine, methods, models
+    from ..rng import permutation, seed_everything
+
+    s, digits = profile.lab(1), data.load("digits", seed=0)
+    order = permutation(len(digits.train), 0)
+    half = len(order) // 2
+    prior_rows, own = order[:half], order[half:]
+    known = data.DataModule("digits", digits.train.subset(order[:labels]), digits.val, digits.test)
+    seed_everything(0)
+    teacher = models.build("digit_teacher", known.num_classes)
+    run = engine.fit(methods.create("scratch", student=teacher), known, seed=0, **s.teacher_training)
+    answers = engine.evaluate(run.model, digits.train.subset(prior_rows)).logits.softmax(1)
+    x, y = flat(digits.train, order[:labels])
+    centres = {
+        "knows nothing": torch.zeros(x.shape[1], digits.num_classes),
+        f"{labels} labels": theory.linear_fit(x, y),
+        "distilled from their teacher": theory.linear_fit(flat(digits.train, prior_rows)[0], answers),
+    }
+    train, test = flat(digits.train, own), flat(digits.test)
+    return {name: theory.bounded(centre, train, test) for name, centre in centres.items()}

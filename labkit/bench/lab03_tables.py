@@ -1,0 +1,129 @@
+"""Lab 03's tables: of the committed runs, and of what networks cost on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from .lab03 import TARGETS
+from .results import Results
+from .stats import Interval, interval, paired
+
+if TYPE_CHECKING:
+    from ..views import Table
+
+_KEPT = {
+    "hinton": "as they are",
+    "permuted": "shuffled",
+    "even": "even",
+    "scratch": "none (labels alone)",
+}
+
+
+def methods(table: Results, per_class: int) -> Table:
+    """The comparison on the Aviary at one budget: accuracy, errors in the family, paired differences."""
+    from ..views import Table
+    from .matrix import KINDS
+
+    names = {"teacher": "teacher"} | {
+        m: KINDS[m].words for m in ("hinton", "takd", "label_smoothing", "scratch")
+    }
+    main = {"experiment": "main", "per_class": per_class}
+    runs = {m: table.values(**main, method=m) for m in names}
+    rows = []
+    for m, words in names.items():
+        gains = [
+            paired(runs[m], runs[c]) if m not in (c, "teacher", "scratch") else ""
+            for c in ("scratch", "label_smoothing")
+        ]
+        rows.append([words, interval(runs[m]), table.interval("inside", **main, method=m), *gains])
+    columns = ["", "test accuracy, %", "errors in the family, %", "minus alone", "minus smoothing"]
+    note = f"Mean ± 95 % interval over {len(runs['scratch'])} seeds, differences paired by seed: "
+    caption = f"birds, {per_class} labels per class"
+    return Table(columns, rows, caption=caption, note=note + table.command)
+
+
+def targets(results: Results) -> Table:
+    """What is left of a teacher when its wrong classes are shuffled or made even."""
+    from ..views import Table
+
+    rows, seeds = [], []
+    for data in ("digits", "birds"):
+        kept = {m: words for m, words in _KEPT.items() if m in TARGETS[data]}
+        runs = {m: results.values(experiment="targets", data=data, method=m) for m in kept}
+        seeds.append(f"{len(runs['hinton'])} of {data}")
+        for m, words in kept.items():
+            less = paired(runs[m], runs["hinton"]) if m != "hinton" else ""
+            more = paired(runs[m], runs["scratch"]) if m != "scratch" else ""
+            rows.append([data if m == "hinton" else "", words, interval(runs[m]), less, more])
+    columns = [
+        "", "the teacher's wrong classes", "test accuracy, %", "minus as they are", "minus labels alone",
+    ]  # fmt: skip
+    note = f"Mean ± 95 % interval over seeds ({', '.join(seeds)}), paired: {results.command}"
+    return Table(columns, rows, note=note)
+
+
+def fall(results: Results, data: str) -> Interval:
+    """By how much a student falls when its teacher's wrong classes are shuffled, paired by seed."""
+    runs = [results.values(experiment="targets", data=data, method=m) for m in ("hinton", "permuted")]
+    return paired(*runs)
+
+
+def teachers(results: Results, names: Sequence[str], parameters: Sequence[int]) -> Table:
+    """Teachers of growing size, and their students."""
+    from ..views import Table
+
+    runs = [results.values(experiment="teachers", teacher=name) for name in names]
+    steps = ["", *(paired(after, before) for before, after in pairwise(runs))]
+    rows = []
+    for name, size, run, step in zip(names, parameters, runs, steps, strict=True):
+        where = {"experiment": "teachers", "teacher": name}
+        own, same = (results.interval(measure, **where) for measure in ("teacher_test", "agreement"))
+        rows.append([name, f"{size:,}", own, interval(run), step, same])
+    columns = ["teacher", "parameters", "teacher, %", "student, %", "minus the row above", "agreement, %"]
+    return Table(columns, rows, note=f"{len(runs[0])} seeds, paired: {results.command}")
+
+
+def students(results: Results, names: Sequence[str]) -> Table:
+    """Other students, alone and with the same teacher."""
+    from ..views import Table
+
+    rows = []
+    for name in names:
+        alone, taught = (
+            results.values(experiment="students", student=name, method=m) for m in ("scratch", "hinton")
+        )
+        rows.append([name, interval(alone), interval(taught), paired(taught, alone)])
+    columns = ["student", "alone, %", "distilled, %", "gain, paired"]
+    return Table(columns, rows, note=f"{len(alone)} seeds, half the steps: {results.command}")
+
+
+def costs(names: Sequence[str], num_classes: int, shape: Sequence[int]) -> Table:
+    """What networks cost, measured here, and how many times less than the first.
+
+    Args:
+        names: of `build`.
+        num_classes: of the head.
+        shape: of the input, one image.
+    """
+    from safetensors.torch import save
+
+    from .. import models
+    from ..views import Table
+
+    rows, base = [], None
+    for name in names:
+        net = models.build(name, num_classes)
+        spent, clock = models.cost(net, shape), models.latency(net, shape, runs=30)
+        numbers = (spent.parameters, len(save(net.state_dict())), spent.macs, clock.median)
+        base = base or numbers
+        ratios = [first / x for first, x in zip(base, numbers, strict=True)]
+        texts = [
+            f"{numbers[0] / 1e3:,.0f} k", f"{numbers[1] / 1e3:,.0f} kB", f"{numbers[2] / 1e6:.1f} M",
+            f"{numbers[3]:.1f} ms",
+        ]  # fmt: skip
+        rows.append([name, *(f"{t} ({r:.1f}x)" for t, r in zip(texts, ratios, strict=True))])
+    columns = ["network", "parameters", "file", "MACs", "median latency"]
+    note = f"One image, {clock.device}, {clock.threads} thread; in brackets: times less than {names[0]}."
+    return Table(columns, rows, note=note)

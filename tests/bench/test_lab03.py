@@ -1,0 +1,246 @@
+"""Lab 03's runs on a toy, its targets and its theory against independent arithmetic, and what was"
+" committed."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from labkit import LabkitError
+from labkit.bench import lab03, lab03_live, lab03_tables, lab03_theory, pair, read_results
+from labkit.engine import Evaluation
+from labkit.errors import MissingError
+from labkit.models import Output
+from labkit.profiles import Profile, preset, profile
+
+SETTINGS = profile("cpu").lab(3)
+ROWS = 4000
+
+
+# Targets ----------------------------------------------------------------------------------------------------
+
+
+def test_permuted_keeps_the_largest_logit_and_every_value():
+    logits = torch.randn(50, 9)
+    found = lab03.permuted(logits)
+    top = logits.argmax(1, keepdim=True)
+    assert torch.equal(found.sort(1).values, logits.sort(1).values)
+    assert torch.equal(found.gather(1, top), logits.gather(1, top))
+    assert torch.equal(found, lab03.permuted(logits))  # the same image, the same order
+
+
+def test_permuted_uses_every_order_of_the_others_equally():
+    logits = torch.tensor([0.0, 1.0, 2.0, 5.0]) + torch.randn(ROWS, 1)  # another key for each row
+    found = (lab03.permuted(logits) - logits.min(1, keepdim=True).values).round().long()
+    orders, counts = found[:, :3].unique(dim=0, return_counts=True)
+    assert len(orders) == math.factorial(3)
+    assert counts.min() > 0.8 * ROWS / 6
+    assert (found[:, 3] == 5).all()
+
+
+def test_even_keeps_the_confidence_and_spreads_the_rest():
+    logits, temperature = 3 * torch.randn(20, 7), 2.5
+    before, after = ((z / temperature).softmax(1) for z in (logits, lab03.even(logits, temperature)))
+    top = logits.argmax(1, keepdim=True)
+    torch.testing.assert_close(after.gather(1, top), before.gather(1, top))
+    rest = (1 - before.gather(1, top)) / 6
+    others = torch.ones(20, 7, dtype=torch.bool).scatter(1, top, False)
+    torch.testing.assert_close(after[others].view(20, 6), rest.expand(20, 6))
+
+
+def test_even_survives_a_certain_teacher():
+    logits = torch.tensor([[500.0, 0.0, -500.0]])
+    assert torch.isfinite(lab03.even(logits, 1.0)).all()
+
+
+class Toy(nn.Module):
+    num_classes = 3
+
+    def forward(self, x):
+        z = x.flatten(1)[:, :3]
+        return Output(z, z, (), z)
+
+
+def test_altered_changes_the_logits_alone():
+    x = torch.randn(4, 1, 2, 2)
+    found = lab03.Altered(Toy(), torch.neg)(x)
+    assert torch.equal(found.logits, -x.flatten(1)[:, :3])
+    assert torch.equal(found.embedding, x.flatten(1)[:, :3])
+    toy = Toy()
+    assert lab03.altered(toy, "hinton", 4.0) is toy
+
+
+def test_examples_are_mistakes_among_look_alikes_that_the_teacher_avoids():
+    labels = torch.tensor([0, 1, 2, 3, 0])
+    names = tuple("abcd")
+    teacher = Evaluation(
+        F.one_hot(torch.tensor([0, 1, 2, 0, 0]), 4) * torch.arange(1.0, 6)[:, None], labels, names
+    )
+    student = Evaluation(F.one_hot(torch.tensor([1, 2, 3, 2, 1]), 4).float(), labels, names)
+    found = lab03.examples(teacher, student, torch.tensor([0, 0, 1, 1]))
+    assert found == [{"image": 4, "label": 0, "student": 1}, {"image": 2, "label": 2, "student": 3}]
+
+
+# Theory -----------------------------------------------------------------------------------------------------
+
+
+def test_risk_errors_are_those_of_repeated_draws():
+    """Formula (3) against what it says: the mean squared error over many repetitions."""
+    world = lab03_theory.risk_errors([5, 50], draws=2000, seed=3)
+    random = torch.Generator().manual_seed(3)
+    w, f, wrong = (torch.randn(4, 5, generator=random, dtype=torch.float64) for _ in range(3))
+    x = torch.randn(20_000, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    loss = -(x @ f).log_softmax(-1)
+    truth, given = (x @ w).softmax(-1), (x @ (w + 0.7 * wrong)).softmax(-1)
+    risk = (truth * loss).sum(-1).mean()
+    y = torch.multinomial(truth.flatten(0, 1), 1).view(20_000, 5, 1)
+    for name, terms in (
+        ("hard", loss.gather(-1, y)[..., 0]),
+        ("bayes", (truth * loss).sum(-1)),
+        ("teacher", (given * loss).sum(-1)),
+    ):  # fmt: skip
+        error = (terms.mean(1) - risk).square().mean().item()
+        assert getattr(world, name)[0] == pytest.approx(error, rel=0.06), name
+    assert world.bayes[1] < world.hard[1]
+    assert world.teacher[1] > world.bias > 0
+
+
+@pytest.mark.parametrize(("q", "c"), [(0.0, 0.1), (0.1, 0.05), (0.5, 0.3), (0.9, 0.01)])
+def test_kl_inverse_is_the_largest_coin_within_reach(q: float, c: float):
+    p = lab03_theory.kl_inverse(q, c)
+
+    def kl(p):
+        return sum(a * math.log(a / b) for a, b in ((q, p), (1 - q, 1 - p)) if a > 0)
+
+    assert q <= p < 1
+    assert kl(p) == pytest.approx(c, abs=1e-6)
+    assert kl(min(1 - 1e-12, p + 1e-4)) > c
+    assert lab03_theory.kl_inverse(q, 0.0) == pytest.approx(q, abs=1e-6)
+
+
+def test_kl_inverse_refuses_what_is_no_probability():
+    with pytest.raises(LabkitError, match=r"q in \[0, 1\]"):
+        lab03_theory.kl_inverse(1.2, 0.1)
+
+
+def test_a_bound_holds_for_pure_noise_and_shrinks_with_a_better_prior():
+    random = torch.Generator().manual_seed(0)
+    w = torch.randn(6, 3, generator=random)
+
+    def sample(n):
+        x = torch.randn(n, 6, generator=random)
+        return x, (x @ w).argmax(1)
+
+    train, test = sample(300), sample(2000)
+    nothing = lab03_theory.bounded(torch.zeros(6, 3), train, test)
+    informed = lab03_theory.bounded(2 * w, train, test)
+    assert informed.divergence < nothing.divergence
+    assert informed.test < informed.bound < nothing.bound
+    noise = torch.randint(3, (300,), generator=random)
+    found = lab03_theory.bounded(torch.zeros(6, 3), (train[0], noise), (test[0], torch.randint(3, (2000,))))
+    assert found.bound > found.test  # about 2/3, whatever was fitted
+
+
+# Runs -------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_are_distinct():
+    every = list(lab03.jobs(profile("cpu"), seeds=2))
+    assert len({json.dumps(job, sort_keys=True) for job in every}) == len(every)
+    assert {job["experiment"] for job in every} == {"targets", "teachers", "teacher_steps", "students"}
+
+
+def test_the_preset_is_that_of_the_comparison():
+    shared = vars(preset("aviary"))
+    for name in ("data", "teacher", "student", "assistant", "teacher_training", "training", "views"):
+        assert getattr(SETTINGS, name) == shared[name], name
+    for method, options in SETTINGS.options.items():
+        assert options == shared["methods"][method], method
+
+
+@dataclass(frozen=True)
+class Small(Profile):
+    """The cpu profile with the smallest Aviary and a few steps."""
+
+    def lab(self, number: int | str) -> SimpleNamespace:
+        settings = super().lab(number)
+        if int(number) != 3:
+            return settings
+        short = {"steps": 2, "batch_size": 48, "optimizer": "adamw", "lr": 0.01}
+        adapted = {**short, "head_lr": 0.01, "head_share": 0.5}
+        changed = {"data": {"name": "aviary", "size": "mini"}, "per_class": 2, "views": 2, "training": short,
+                   "teacher": {"name": "tiny"}, "teacher_training": adapted,
+                   "student_training": {"steps": 1}, "rounds": 2, "peek": 1}  # fmt: skip
+        return SimpleNamespace(**(vars(settings) | changed))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Small:
+    monkeypatch.setenv("LABKIT_QUIET", "1")
+    pair.forget()
+    return Small(**vars(profile("cpu")))
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        {"experiment": "targets", "method": "scratch", "data": "birds"},
+        {"experiment": "targets", "method": "permuted", "data": "birds"},
+        {"experiment": "teachers", "method": "hinton", "teacher": "small"},
+        {"experiment": "teacher_steps", "method": "hinton", "teacher_steps": 0},
+        {"experiment": "students", "method": "hinton", "student": "shufflenetv2_narrow"},
+    ],
+    ids=lambda which: f"{which['experiment']}-{which['method']}",
+)
+@pytest.mark.filterwarnings("ignore:The teacher is right")
+def test_every_kind_of_run_is_measured(small: Small, which: dict):
+    row = lab03.run({"seed": 0, **which}, small)
+    measures = ["test", "inside", "mass"]
+    measures += ["teacher_test", "agreement"] if which["experiment"].startswith("teacher") else []
+    assert all(0 <= row[name] <= 1 for name in measures)
+    assert ("examples" in row) == (which["method"] == "scratch")
+
+
+def test_a_live_run_has_all_its_steps(small: Small):
+    s = small.lab(3)
+    module = pair.few(s, s.per_class, 0)
+    live = lab03_live.begin(s, module, "cpu")
+    sizes = [[len(batch.label) for batch in part] for part in live.rounds]
+    assert sizes == [[48], [48]]
+    assert live.steps == 2
+    assert 0 <= live.measure(live.student, "val") <= 1
+
+
+# What is committed ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def results():
+    try:
+        return read_results("lab03")
+    except MissingError:
+        pytest.fail("data/results/lab03.json is missing: run `labkit bench --lab 03`")
+
+
+def test_the_claims_of_the_lab_hold(results):
+    birds = {"experiment": "targets", "data": "birds"}
+    assert len(results.values(**birds, method="hinton")) >= 5
+    gain = results.gain({**birds, "method": "hinton"}, {**birds, "method": "scratch"})
+    assert gain.mean > 0
+    assert gain.excludes_zero
+    fresh = {"experiment": "teacher_steps", "teacher_steps": 0}
+    assert results.interval(**fresh).mean < results.interval(**birds, method="scratch").mean
+    assert min(results.values("inside", **birds, method="scratch")) > 3 / 59
+
+
+def test_tables_hold_every_row(results):
+    assert len(lab03_tables.targets(results).rows) == 7
+    assert len(lab03_tables.teachers(results, SETTINGS.teachers, range(3)).rows) == 3
+    assert len(lab03_tables.students(results, SETTINGS.students).rows) == 2
