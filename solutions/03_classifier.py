@@ -107,7 +107,7 @@ teacher = models.build(num_classes=birds.num_classes, **p.teacher)
 teacher = adapt(teacher, birds, seed=0, **p.teacher_training).model
 device, teacher_test = next(teacher.parameters()).device, engine.evaluate(teacher, birds.test)
 print(f"both stages, on all test images: {teacher_test}")
-assert teacher_test.accuracy > 10 / len(family_of), "a teacher near chance teaches noise"
+assert teacher_test.accuracy > 3 * chance, "a teacher near chance teaches noise"
 
 # %% [markdown]
 # **See:** from guessing to a teacher, and most of the way with the head alone. Print this number *before* you
@@ -285,9 +285,9 @@ train = answer("03-train-loop", train)
 
 # %%
 # On the birds, with your step and your loop: from scratch, without the teacher and with it.
-def live(guide, temperature, hard_weight, **_):
+def live(method, guide=None, temperature=1.0, hard_weight=1.0, **_):
     """A new student and its curves; a round stands for an epoch."""
-    student, optimizer, rates, rounds, measure, _ = lab03_live.begin(p, birds, device)
+    student, optimizer, rates, rounds, measure, _ = lab03_live.begin(p, method, birds, device)
 
     def step(batch):
         with torch.autocast(device.type, torch.bfloat16):
@@ -299,9 +299,9 @@ def live(guide, temperature, hard_weight, **_):
 
 
 students, curves = {}, {}
-for name, guide in {"alone": None, "distilled": teacher}.items():
-    students[name], curves[name] = live(guide, **p.options["hinton"])
-fig = figures.plot_curves(curves, lab03_live.begin(p, birds, device).steps)
+students["alone"], curves["alone"] = live("scratch")
+students["distilled"], curves["distilled"] = live("hinton", teacher, **p.options["hinton"])
+fig = figures.plot_curves(curves, lab03_live.begin(p, "hinton", birds, device).steps)
 fig.axes[0].set_title("Solid: test. Dashed: training. The ring: the round that validation chose")
 show(
     fig,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import lab03_theory as theory
+from . import pair
 
 if TYPE_CHECKING:
     from ..data import Batch, DataModule, ImageSet
@@ -37,11 +38,12 @@ class Live(NamedTuple):
     steps: int
 
 
-def begin(s: SimpleNamespace, module: DataModule, device: torch.device | str) -> Live:
-    """A live run by the preset's recipe, the same for every method: images, order, initialisation.
+def begin(s: SimpleNamespace, method: str, module: DataModule, device: torch.device | str) -> Live:
+    """A live run by the preset's recipe; images, order and initialisation are the same for every method.
 
     Args:
-        s: settings with `student`, `training`, `rounds` and `peek`.
+        s: settings with `student`, `training`, `options`, `rounds` and `peek`.
+        method: whose learning rate and weight decay to take.
         module: what is learned from.
         device: where the student and the batches are.
     """
@@ -49,13 +51,18 @@ def begin(s: SimpleNamespace, module: DataModule, device: torch.device | str) ->
     from ..data import stream
     from ..rng import seed_everything
 
-    own = ("steps", "epochs")
-    recipe = engine.Recipe(**{k: v for k, v in s.training.items() if k not in own})
+    chosen = {k: v for k, v in s.options[method].items() if k in pair.RECIPE}
+    length = ("steps", "epochs")
+    recipe = engine.Recipe(**{k: v for k, v in (s.training | chosen).items() if k not in length})
     size = recipe.batch_size
     n = s.training.get("steps") or s.training["epochs"] * (len(module.train) // size)
     seed_everything(0)
     student = models.build(num_classes=module.num_classes, **s.student).to(device)
     optimizer = recipe.make_optimizer(student.parameters())
+    if recipe.clip:
+        optimizer.register_step_pre_hook(
+            lambda *_: torch.nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
+        )
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: recipe.lr_factor(min(i, n - 1), n))
     images = stream(module.train, size, n, augment=module.augment, device=device)
     cuts = [n * i // s.rounds for i in range(s.rounds + 1)]

@@ -211,7 +211,7 @@ def test_every_kind_of_run_is_measured(small: Small, which: dict):
 def test_a_live_run_has_all_its_steps(small: Small):
     s = small.lab(3)
     module = pair.few(s, s.per_class, 0)
-    live = lab03_live.begin(s, module, "cpu")
+    live = lab03_live.begin(s, "hinton", module, "cpu")
     sizes = [[len(batch.label) for batch in part] for part in live.rounds]
     assert sizes == [[48], [48]]
     assert live.steps == 2
