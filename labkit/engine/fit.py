@@ -16,7 +16,7 @@ from torch import nn
 from ..data import Augment, DataModule
 from ..errors import LabkitError, unknown
 from .bank_feed import Banks, Feed
-from .guards import check_frozen, check_stored
+from .guards import check_frozen
 from .recipe import Recipe
 from .run import Run
 from .trainer import Trainer
@@ -77,7 +77,6 @@ def fit(
     options = _recipe(recipe)
     _check(method, data, epochs, steps)
     feed = Feed(bank, data.train)
-    check_stored(method, feed)
     policy = feed.policy(data.augment) if augment == "default" else augment
     policy = Augment.named(policy) if isinstance(policy, str) else policy
     config = _config(method, data, options, policy, epochs, steps)

@@ -18,7 +18,7 @@ from ..rng import seed_everything
 from .bank_feed import Feed
 from .dropout import Clock, keyed_dropout
 from .evaluate import evaluate
-from .guards import warn_of_chance
+from .guards import check_stored, warn_of_chance
 from .recipe import Recipe
 from .records import Records
 from .session import interruptible, make_accelerator
@@ -82,6 +82,7 @@ class Trainer:
         self.method.to(self.device)
         flags = {p: p.requires_grad for p in self.method.parameters()}
         saved = self.store.read(self.method) if resume else None
+        check_stored(self.method, self.feed)
         if not saved:
             warn_of_chance(self.method, self.data)
         if saved:
