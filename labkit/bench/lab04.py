@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,25 +36,21 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
     for seed in range(seeds):
         for kind in s.combined:
             yield {"experiment": "combine", "method": kind, "seed": seed}
-        if seed >= s.sweep_seeds:
-            continue
-        yield from _looks(s, seed)
-        for kind in ("untrained", *s.compared):
-            for student_layer in LAYERS:
-                for teacher_layer in LAYERS:
-                    where = {"student_layer": student_layer, "teacher_layer": teacher_layer}
-                    yield {"experiment": "cka", "method": kind, "seed": seed, **where}
-        for method in s.layer_options:
-            for layer in LAYERS:
-                yield {"experiment": "layer", "method": method, "seed": seed, "layer": layer}
-        for weight in s.weights:
-            yield {"experiment": "weight", "method": s.weight_of, "seed": seed, "weight": float(weight)}
+        if seed < s.sweep_seeds:
+            yield from _sweeps(s, seed)
 
 
-def _looks(s: Any, seed: int) -> Iterator[dict[str, Any]]:
-    for method in ("chance", "centre", "teacher", *s.compared):
-        for part in PARTS:
-            yield {"experiment": "look", "method": method, "seed": seed, "part": part}
+def _sweeps(s: Any, seed: int) -> Iterator[dict[str, Any]]:
+    for kind in ("untrained", *s.compared):
+        for student_layer, teacher_layer in product(LAYERS, LAYERS):
+            where = {"student_layer": student_layer, "teacher_layer": teacher_layer}
+            yield {"experiment": "cka", "method": kind, "seed": seed, **where}
+    for method, part in product(("chance", "centre", "teacher", *s.compared), PARTS):
+        yield {"experiment": "look", "method": method, "seed": seed, "part": part}
+    for method, layer in product(s.layer_options, LAYERS):
+        yield {"experiment": "layer", "method": method, "seed": seed, "layer": layer}
+    for weight in s.weights:
+        yield {"experiment": "weight", "method": s.weight_of, "seed": seed, "weight": float(weight)}
 
 
 def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
