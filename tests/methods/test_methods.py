@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from vlm_toys import PROMPTS, ToyVLM
 
 from labkit import LabkitError, methods, models
 from labkit.data import Batch
@@ -24,9 +25,29 @@ def batch() -> Batch:
     return Batch(images, torch.tensor([0, 2, 1, 1, 0]), index, torch.zeros_like(index), {})
 
 
+# Methods whose teacher is a vision-language model, and what else they can't do without; all others take a
+# classifier and no option.
+ASKS_VLM = {name: {"prompts": PROMPTS} for name in ("kd_clip", "takd_clip", "vl2lite", "pand", "dait")}
+ASKS_VLM["rkd_clip"] = {}
+
+
+def fitting(name: str) -> tuple[nn.Module, dict]:
+    """A teacher of the kind that the method asks for, and its necessary options."""
+    options = dict(ASKS_VLM.get(name, {}))
+    if name == "dait":
+        options["intermediate"] = classifier(2).eval()
+    return (ToyVLM() if name in ASKS_VLM else classifier(1)), options
+
+
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Against probabilities (B, N)."""
     return -(target * logits.log_softmax(1)).sum(1).mean()
+
+
+def test_every_method_says_which_kind_of_teacher_it_takes():
+    assert {name for name in available() if methods.asks_vlm(name)} == set(ASKS_VLM)
+    with pytest.raises(LabkitError, match=r"Did you mean 'dait'\?"):
+        methods.asks_vlm("dati")
 
 
 def test_the_registry_names_every_method():
@@ -36,8 +57,8 @@ def test_the_registry_names_every_method():
 
 @pytest.mark.parametrize("name", available())
 def test_contract_that_every_method_keeps(name: str, batch: Batch):
-    teacher, student = classifier(1), classifier()
-    method = create(name, student=student, teacher=teacher)
+    (teacher, options), student = fitting(name), classifier()
+    method = create(name, student=student, teacher=teacher, **options)
     assert method.name == name
     assert method.deployed() is student
     assert not any("teacher" in key for key in method.deployed().state_dict())
