@@ -22,17 +22,13 @@ from ..errors import LabkitError, unknown
 from ..paths import shipped
 from ..profiles import profile
 from .pool import pool
-from .results import Results
+from .results import MEASURED, Results
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
 Job = dict[str, Any]
 GRIDS = {n: f"labkit.bench.lab{n:02d}" for n in (1, 2, 3, 4, 8, 9, 10)}
-MEASURED = (  # added to a job by its run
-    *("val", "test", "inside", "mass", "confusion", "assistant", "teacher_test", "agreement", "examples"),
-    *("seconds", "ms", "memory", "disk"),
-)
 
 
 def run_lab(

@@ -16,6 +16,11 @@ from .stats import Interval, interval, paired
 if TYPE_CHECKING:
     from ..views import Table
 
+MEASURED = (  # added to a job by its run
+    *("val", "test", "inside", "mass", "confusion", "assistant", "teacher_test", "agreement", "examples"),
+    *("seconds", "ms", "memory", "disk"),
+)
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -117,4 +122,4 @@ def read_results(name: str) -> Results:
 
 
 def _order(row: dict[str, Any]) -> str:
-    return json.dumps({k: v for k, v in row.items() if k not in ("val", "test")}, sort_keys=True)
+    return json.dumps({k: v for k, v in row.items() if k not in MEASURED}, sort_keys=True)
