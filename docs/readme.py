@@ -95,7 +95,7 @@ def cifar10_block() -> str:
     alt = "Confusion matrices of teacher, distilled student and student alone on the CIFAR-10 test images"
     gains = [
         f"Distilled minus alone, {words}: {matrix_table.gain(results, 'hinton', 'scratch', where)} points."
-        for words, where in matrix_table.conditions(s).items()
+        for words, where in matrix_table.shown(results, s).items()
     ]
     return (
         f"<!-- cifar10 -->\n{table.markdown()}\n\n{' '.join(gains)}\n{table.note}\n\n"
@@ -114,7 +114,7 @@ def cifar10_picture() -> bytes:
     from labkit.views.figures import png
 
     results, s = read_results("cifar10"), matrix.setting("cifar10")
-    where = list(matrix_table.conditions(s).values())[-1]
+    where = list(matrix_table.shown(results, s).values())[-1]
     shown = {}
     for method, words in matrix_table.rows(results, s).items():
         counts = [np.array(m) for m in matrix_table.values(results, method, where, "confusion")]

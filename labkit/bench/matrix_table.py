@@ -31,13 +31,20 @@ def conditions(s: SimpleNamespace) -> dict[str, dict[str, Any]]:
 
 
 def rows(results: Results, s: SimpleNamespace) -> dict[str, str]:
-    """The methods that were run under every condition, with their words."""
+    """The methods that were run, with their words."""
     names = {"teacher": "teacher"} | {name: KINDS[name].words for name in s.methods}
-    return {
-        name: words
-        for name, words in names.items()
-        if all(results.select(**_wanted(name, where)) for where in conditions(s).values())
-    }
+    return {name: words for name, words in names.items() if results.select(experiment="main", method=name)}
+
+
+def shown(results: Results, s: SimpleNamespace) -> dict[str, dict[str, Any]]:
+    """The conditions under which all these methods were run with the same seeds; others are not done yet."""
+    names = rows(results, s)
+    found = {}
+    for words, where in conditions(s).items():
+        seeds = {tuple(row["seed"] for row in results.select(**_wanted(name, where))) for name in names}
+        if len(seeds) == 1 and seeds != {()}:
+            found[words] = where
+    return found
 
 
 def accuracy(results: Results, method: str, where: dict[str, Any], measure: str = "test") -> Interval:
@@ -65,7 +72,7 @@ def table(results: Results, s: SimpleNamespace) -> Table:
     """Accuracy of every method under every condition, and its paired gains under the first."""
     from ..views import Table
 
-    where, words = conditions(s), rows(results, s)
+    where, words = shown(results, s), rows(results, s)
     first = next(iter(where))
     controls = {name: title for name, title in CONTROLS.items() if name in words}
     inside = any("inside" in row for row in results.rows)
@@ -83,9 +90,11 @@ def table(results: Results, s: SimpleNamespace) -> Table:
         if method == "takd":
             assistants = [accuracy(results, method, chosen, "assistant") for chosen in where.values()]
             body.append(["  its assistant", *assistants, *[""] * (len(columns) - 1 - len(where))])
-    seeds = len(results.select(**_wanted(next(iter(words)), where[first]))) if words else 0
+    seeds = {name: len(values(results, next(iter(words)), chosen)) for name, chosen in where.items()}
+    alike = len(set(seeds.values())) == 1
+    over = seeds[first] if alike else ", ".join(f"{n} ({name})" for name, n in seeds.items())
     note = (
-        f"Mean ± 95 % interval over {seeds} seeds; differences are paired by seed. Made by"
+        f"Mean ± 95 % interval over {over} seeds; differences are paired by seed. Made by"
         f" `{results.command}` ({results.machine})."
     )
     return Table(columns, body, note=note)
@@ -99,7 +108,7 @@ def claims(results: Results, s: SimpleNamespace) -> list[str]:
         return []
     against = " and ".join(KINDS[name].words for name in controls)
     found = []
-    for name, where in conditions(s).items():
+    for name, where in shown(results, s).items():
         above = [
             title
             for method, title in words.items()
@@ -118,7 +127,7 @@ def picture(results: Results, s: SimpleNamespace) -> Figure:
     """Every method but the teacher under every condition; lines show the student alone."""
     from ..views.comparison import plot_methods
 
-    where, words = conditions(s), rows(results, s)
+    where, words = shown(results, s), rows(results, s)
     students = {method: name for method, name in words.items() if method != "teacher"}
     values = {
         name: [accuracy(results, method, chosen) for chosen in where.values()]
@@ -135,11 +144,11 @@ def write(results: Results, s: SimpleNamespace, path: Path) -> list[Path]:
     """Print table and claims; write them as `NAME.md` and the figure as `NAME.png` beside the results file.
 
     Returns:
-        The two files; none where no method was run under every condition yet.
+        The two files; none where nothing is done yet.
     """
     from ..views.figures import png
 
-    if not rows(results, s):
+    if not shown(results, s):
         return []
     made, said = table(results, s), claims(results, s)
     print(made, *said, sep="\n")
