@@ -52,6 +52,7 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
         for kind in KINDS:
             yield _job("main", "dinov2", seed, budget, kind=kind)
         yield _job("main", "twin", seed, budget, kind=s.kind)
+        yield _job("main", "cnn", seed, budget)
         yield _job("main", "pixels", seed, budget)
         if seed < s.network_seeds:
             yield _job("main", "scratch", seed, budget, lr=s.scratch_lr)
@@ -76,7 +77,8 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
         done = train_network(profile, method, seed, per_class, job["lr"])
         scores = {split: engine.evaluate(done.model, getattr(_data(profile), split)) for split in splits}
         return {**job, **{split: round(score.accuracy, 5) for split, score in scores.items()}}
-    scores = probe_scores(profile, method, job.get("kind", "pixels"), per_class, seed)
+    kind = job.get("kind") or {"cnn": "embedding"}.get(method, method)
+    scores = probe_scores(profile, method, kind, per_class, seed)
     return {**job, **{split: scores[split] for split in splits}}
 
 
@@ -146,12 +148,34 @@ class Pixels(nn.Module):
         return {"pixels": F.adaptive_avg_pool2d(x, self.side).flatten(1)}
 
 
+class Embedding(nn.Module):
+    """A classifier that keeps what goes into its last layer."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) in [0, 1] -> 'embedding' (B, D)."""
+        return {"embedding": self.classifier(x).embedding}
+
+
 @cache
 def features(profile: Profile, method: str) -> dict[str, dict[str, Tensor]]:
-    """Features split -> kind -> (N, D) of 'dinov2', of its random 'twin' (one draw) or 'pixels'."""
-    s = profile.lab(8)
-    encoder = Pixels(s.pixels) if method == "pixels" else Pooled(backbone(profile, method))
-    return encode(encoder, _data(profile), s.batch_size, keep=method == "dinov2")
+    """Features split -> kind -> (N, D) of 'dinov2', its random 'twin' (one draw), 'pixels' or the 'cnn'.
+
+    The 'cnn' is the network that 'finetuned' starts from, with its shipped weights as they are.
+    """
+    s, module = profile.lab(8), _data(profile)
+    if method == "pixels":
+        encoder = Pixels(s.pixels)
+    elif method == "cnn":
+        from .. import models
+
+        encoder = Embedding(models.build(num_classes=module.num_classes, weights="pretrained", **s.student))
+    else:
+        encoder = Pooled(backbone(profile, method))
+    return encode(encoder.eval(), module, s.batch_size, keep=method == "dinov2")
 
 
 def encode(

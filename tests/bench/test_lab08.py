@@ -80,7 +80,7 @@ def test_jobs_are_distinct_and_within_the_data():
     assert len({json.dumps(job, sort_keys=True) for job in every}) == len(every)
     assert max(SETTINGS.budgets) == 20  # photographs per species: the split has no more
     main = [job for job in every if job["experiment"] == "main"]
-    assert {job["method"] for job in main} == {"dinov2", "twin", "pixels", "scratch", "finetuned"}
+    assert {job["method"] for job in main} == {"dinov2", "twin", "pixels", "cnn", "scratch", "finetuned"}
     assert not {job["seed"] for job in main} & set(lab08.TUNING_SEEDS)
 
 
@@ -176,3 +176,7 @@ def test_the_claims_of_the_lab_hold(results):
     for per_class in (k for k in SETTINGS.budgets if k <= 10):
         assert lead("scratch", per_class).mean > 0
         assert lead("scratch", per_class).excludes_zero
+    adapting = results.gain(runs("finetuned", most), runs("cnn", most))  # the same weights at the start
+    assert adapting.mean > 0
+    assert adapting.excludes_zero
+    assert results.gain(runs("cnn", 1), runs("finetuned", 1)).mean > 0
