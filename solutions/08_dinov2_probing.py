@@ -508,7 +508,9 @@ assert curve.mean(1).diff().min() > 0, "more labels should help"
 # - **raw pixels**: the images themselves, shrunk, as features;
 # - a small **CNN from scratch**, trained on the same labels for a fixed number of steps at every budget;
 # - the same CNN **fine-tuned** from weights that were trained with labels on *other* species: whoever owns labels
-#   elsewhere can do this.
+#   elsewhere can do this;
+# - that CNN, **frozen** as it comes, and probed: between it and the fine-tuned one only the training differs, between it
+#   and DINOv2 only what the features come from.
 #
 # First: CLS, mean patch, or both? Each row minus the row of CLS, paired by seed.
 
@@ -526,16 +528,17 @@ print(note)
 
 # %% tags=["nbval-check-output"]
 words = {
-    "dinov2": "probe of DINOv2", "finetuned": "CNN, fine-tuned", "scratch": "CNN from scratch",
-    "twin": "probe, random twin", "pixels": "probe of pixels",
+    "dinov2": "probe of DINOv2", "cnn": "probe of the CNN", "finetuned": "CNN, fine-tuned",
+    "scratch": "CNN from scratch", "twin": "probe, random twin", "pixels": "probe of pixels",
 }  # fmt: skip
 curves = {name: [results.interval(**runs(m, k)) for k in budgets] for m, name in words.items()}
 columns = ["labels per species", *map(str, budgets[:-1]), f"{budgets[-1]} (all)"]
 rows = [[name, *points] for name, points in curves.items()]
 print(Table(columns, rows, caption="Test accuracy, %"), end="\n\n")
+pairs = [("dinov2", m) for m in list(words)[1:]] + [("finetuned", "cnn")]
 rows = [
-    [f"probe of DINOv2 minus {name}", *(results.gain(runs("dinov2", k), runs(m, k)) for k in budgets)]
-    for m, name in list(words.items())[1:]
+    [f"{words[m]} minus {words[control]}", *(results.gain(runs(m, k), runs(control, k)) for k in budgets)]
+    for m, control in pairs
 ]
 print(Table(columns, rows, caption="Points of test accuracy, paired by seed", note=note), end="\n\n")
 for m in ("scratch", "finetuned"):
@@ -549,7 +552,7 @@ fig = plot_curves(budgets, curves, xlabel="labels per species (log scale)", tick
                   title="Features from elsewhere need fewer labels here")  # fmt: skip
 show(
     fig,
-    "Five curves over the labels per species: DINOv2 far ahead at one, the fine-tuned CNN ahead from ten on",
+    "Six curves over the labels per species: the two pretrained probes far ahead at one, the fine-tuned CNN from ten on",
 )
 
 # Back to your guess.
@@ -566,9 +569,13 @@ assert probed > live.accuracy, "on so few labels the probe should lead"
 
 # %% [markdown]
 # **See:** read each curve sideways. How many labels does the CNN from scratch need to reach what the probe had with
-# one? (Look twice: its mean never gets there.) Then look where the fine-tuned CNN passes the probe. It adapts its
-# features, but it is also another network, and it was pre-trained with labels: which of the three makes the difference
-# this table can't say. (Lab 09 adapts one network and probes the same one.)
+# one? (Look twice: its mean never gets there.) Then compare two rows that share their weights at the start: with one
+# label, training the CNN ruins what a probe reads off it; with all of them it gains, and the last tables say whether by
+# more than the seeds. So *adapting* pays once there are labels enough. (Lab 09 does it with few parameters.)
+#
+# And compare the two probes: features that were trained with labels, though of *other* species, are a little better here
+# than DINOv2's. What speaks for DINOv2 is that it needed no label at all. It is frozen features from elsewhere that win
+# at few labels, not self-supervision as such: without this control one would have believed the latter.
 #
 # And look at the last lines of the tables: at a timid learning rate the control would have looked hopeless and the probe
 # a wonder. A comparison is worth as much as the tuning of its weakest row. Both rates were chosen with one seed at ten
@@ -681,7 +688,7 @@ show(
 # difference *with* its interval and names the missing loss on patches (or the number of dimensions).
 
 # %% [markdown] question="08-q-labels" points=4
-# **Question 2.** (a) Which of the five methods needs more labels than the others, and how do you read that off the
+# **Question 2.** (a) Which of the six methods needs more labels than the others, and how do you read that off the
 # figure? Which method would you take at one label per species, and which with all of them? Why does the fixed number of
 # training steps matter for this reading? (b) Name two situations in which you would *not* probe a frozen backbone, and
 # say what you would measure to find out.
@@ -690,9 +697,10 @@ show(
 # **Model answer.** (a) Draw a horizontal line: where each curve crosses it, its labels can be read. The CNN from
 # scratch crosses far to the right, since it must learn what a bird looks like *and* the species from the labels, while
 # probe and fine-tuned CNN bring the former along. The random twin hardly rises at all: more labels don't help where the
-# features lack the information. At one label the probe of DINOv2 leads; with all of them the fine-tuned CNN does,
-# which may be its adapting or its pre-training with labels. All trained networks take the same number of steps at every budget; with a
-# fixed number of *epochs* the small budgets would get fewer updates, and one would take a lack of steps for a lack of labels.
+# features lack the information. At one label the two probes of pretrained networks lead, the CNN's by a little if
+# somebody had labels elsewhere; with all of them the fine-tuned CNN does, and since the probe of the same CNN stays
+# behind, it is the adapting that pays. All trained networks take the same number of steps at every budget; with a fixed
+# number of *epochs* the small budgets would get fewer updates, and one would take a lack of steps for a lack of labels.
 #
 # (b) For instance: the images are unlike those of pre-training (X-rays, other sensors, our miniature on real
 # photographs): compare the probe with a random twin and with pixels on your data, and with fine-tuning on the same
@@ -709,9 +717,9 @@ show(
 # ## What you should have seen
 # - Right features take care: three channels without surprises, the model's own processor, eval mode, CLS at index 0,
 #   batches in order.
-# - With few labels a linear layer on frozen features beats a network trained on the same labels; the random twin shows
-#   that pre-training is what it lives on. With more labels, a small network that is fine-tuned from labelled weights
-#   overtakes it.
+# - With few labels a linear layer on frozen features beats a network trained on the same labels, even one that starts
+#   from pretrained weights; the random twin shows that pre-training is what it lives on, and the CNN's probe that
+#   pre-training with labels elsewhere serves as well. With more labels, adapting the features overtakes reading them.
 # - A t-SNE map at a small perplexity finds clumps in noise; a picture of components needs a control before it means anything.
 # - Scaler, $C$, kind of features: whatever is chosen is part of the method, and the test images choose nothing.
 #
