@@ -571,28 +571,26 @@ assert all(b.bound >= b.empirical for b in found.values())
 
 # %% tags=["nbval-check-output"]
 sizes = {n: models.build(n, 60) for n in ("small", "mid", "resnet_narrow")}
-sizes = {n: sum(w.numel() for w in net.parameters()) for n, net in sizes.items()}
-print(lab03_tables.teachers(results, list(sizes), list(sizes.values())))
+names = [f"{n}, {sum(w.numel() for w in net.parameters()) / 1e3:.0f} k" for n, net in sizes.items()]
+asked = [None if n == "mid" else n for n in sizes]  # mid's runs are those of the comparison
+pairs = [lab03_tables.by_teacher(results, table, "teacher", n) for n in asked]
+print(lab03_tables.sweep(names, pairs, "teacher, parameters", results.command))
 takd = {"experiment": "main", "per_class": 5, "method": "takd"}
 through = table.gain(takd, takd | {"method": "hinton"})
 print(f"\nthrough an assistant of {table.interval('assistant', **takd)} %: {table.interval(**takd)} %.")
 print(f"That minus directly from 'mid', paired: {through} points.")
-levels = {
-    name: [results.interval(measure, experiment="teachers", teacher=n) for n in sizes]
-    for name, measure in {"teacher": "teacher_test", "its student": "test"}.items()
-}
 print("\nThe student matters as much: other designs, the same teacher.")
 print(lab03_tables.students(results, ["shufflenetv2_narrow", "mobilenetv2_narrow"]))
+levels = {n: list(map(interval, c)) for n, c in zip(("teacher", "its student"), zip(*pairs), strict=True)}
 alone = table.interval(experiment="main", per_class=5, method="scratch").mean
-fig = figures.plot_teachers(list(sizes), levels, "teacher, by size", ("student alone", alone))
+fig = figures.plot_teachers(names, levels, "teacher, by size", ("student alone", alone))
 fig.axes[0].set_title("What a teacher knows, and what of it arrives")
 show(fig, "Accuracies of three teachers by size and of their students, with the student alone as a line")
 
 # %% [markdown]
-# **See:** compare the two curves' *slopes*. The last column is the student's *fidelity*, how often it repeats
-# its teacher; Stanton et al. (2021) found it to be low even where students have the capacity. Where the
-# interval of a difference contains zero, these runs can't tell the sizes apart, and then the smaller teacher
-# is the better choice: it is cheaper.
+# **See:** compare the two curves' *slopes*. Where the interval of a difference contains zero, these runs
+# can't tell the sizes apart, and then the smaller teacher is the better choice: it is cheaper. An assistant
+# costs a whole further training; is its difference worth that?
 #
 # The student matters as much. Other designs with the same teacher (their learning rates were not tuned, so
 # compare within a row), and what each costs. Compression is *measured* here: parameters, bytes of the file,
@@ -611,16 +609,12 @@ display(lab03_tables.costs(nets, birds.num_classes, shape))
 # The same student, the same recipe; only the teacher's adaptation is cut short, down to no step at all.
 
 # %% tags=["nbval-check-output"]
-swept = results.sweep("teacher_steps")
-names = [f"{v:g} steps" for v in swept.values]
-quality = [
-    results.interval("teacher_test", experiment="teacher_steps", teacher_steps=v) for v in swept.values
-]
-rows = [list(row) for row in zip(names, quality, swept.intervals, ["", *swept.steps], strict=True)]
-columns = ["adaptation", "teacher, %", "its student, %", "minus the row above, paired"]
-print(Table(columns, rows, note=results.command))
-curves_of = {"teacher": quality, "its student": swept.intervals}
-fig = figures.plot_teachers(names, curves_of, "adaptation of the teacher", ("student alone", alone))
+steps = [0, 10, None]
+names = ["no step", "10 steps", "all 200 steps"]
+pairs = [lab03_tables.by_teacher(results, table, "teacher_steps", n) for n in steps]
+print(lab03_tables.sweep(names, pairs, "adaptation", results.command))
+levels = {n: list(map(interval, c)) for n, c in zip(("teacher", "its student"), zip(*pairs), strict=True)}
+fig = figures.plot_teachers(names, levels, "adaptation of the teacher", ("student alone", alone))
 fig.axes[0].set_title("A teacher that was not adapted is worse than none")
 show(fig, "Accuracies of teacher and student over the teacher's steps; at zero steps both near the bottom")
 

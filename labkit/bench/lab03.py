@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import product
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -38,20 +39,21 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
     for seed in range(s.digit_seeds):
         for method in TARGETS:
             yield _job("targets", method, seed, data="digits")
-    for seed in range(seeds):  # the untampered runs on birds are those of `labkit bench --data aviary`
-        for method in ("permuted", "even"):
-            yield _job("targets", method, seed, data="birds")
-        if seed == 0:
-            yield _job("examples", "scratch", seed)
-    for seed in range(s.sweep_seeds):
-        for steps in s.teacher_steps:
-            yield _job("teacher_steps", "hinton", seed, teacher_steps=steps)
-        for teacher in s.teachers:
-            yield _job("teachers", "hinton", seed, teacher=teacher)
-    for seed in range(s.sweep_seeds):
-        for student in s.students:
-            for method in ("scratch", "hinton"):
-                yield _job("students", method, seed, student=student)
+    # On birds, the untampered runs are those of `labkit bench --data aviary`, with the same seeds.
+    yield _job("examples", "scratch", 0)
+    few = range(min(seeds, s.sweep_seeds))
+    for seed in few:
+        yield _job("targets", "permuted", seed, data="birds")
+    for seed, steps in product(few, s.teacher_steps):
+        yield _job("teacher_steps", "hinton", seed, teacher_steps=steps)
+    for seed, teacher in product(few, s.teachers):
+        yield _job("teachers", "hinton", seed, teacher=teacher)
+    for seed in few:
+        yield _job("targets", "even", seed, data="birds")
+    for seed, student, method in product(few, s.students, ("scratch", "hinton")):
+        yield _job("students", method, seed, student=student)
+    for seed, method in product(range(len(few), seeds), ("permuted", "even")):
+        yield _job("targets", method, seed, data="birds")
 
 
 def _job(experiment: str, method: str, seed: int, **options: Any) -> dict[str, Any]:
@@ -59,8 +61,8 @@ def _job(experiment: str, method: str, seed: int, **options: Any) -> dict[str, A
 
 
 def group(job: dict[str, Any]) -> tuple:
-    """Jobs that share a teacher: those of a seed, the targets apart."""
-    return job["experiment"] in ("targets", "examples"), job["seed"], job.get("data") == "digits"
+    """One experiment after the other, and in it one seed: a process keeps its teachers between groups."""
+    return job["experiment"], job.get("data"), job["method"] == "even", job["seed"]
 
 
 def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:

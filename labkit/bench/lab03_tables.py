@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .results import Results
 from .stats import Interval, interval, paired
@@ -12,6 +12,7 @@ from .stats import Interval, interval, paired
 if TYPE_CHECKING:
     from ..views import Table
 
+MAIN = {"experiment": "main", "per_class": 5}  # the comparison's rows that this lab stands on
 _KEPT = {
     "hinton": "as they are",
     "permuted": "shuffled",
@@ -43,15 +44,16 @@ def methods(table: Results, per_class: int) -> Table:
     return Table(columns, rows, caption=caption, note=note + table.command)
 
 
-def by_targets(results: Results, table: Results, data: str, per_class: int = 5) -> dict[str, list[float]]:
-    """Test accuracies by seed of what is learned from: on birds all but the shuffled are the comparison's."""
-    if data == "digits":
-        return {m: results.values(experiment="targets", data=data, method=m) for m in _KEPT}
-    tampered = {"permuted", "even"}
-    runs = {m: results.values(experiment="targets", data=data, method=m) for m in tampered}
-    main = {"experiment": "main", "per_class": per_class}
-    runs |= {m: table.values(**main, method=m) for m in ("hinton", "scratch")}
-    return {m: runs[m] for m in _KEPT}
+def by_targets(results: Results, table: Results, data: str) -> dict[str, list[float]]:
+    """Test accuracies by what was learned from, of the seeds that all have, in the order of the seeds."""
+    runs = {}
+    for m in _KEPT:
+        rows = results.select(experiment="targets", data=data, method=m)
+        if data == "birds" and m in ("hinton", "scratch"):
+            rows = table.select(**MAIN, method=m)
+        runs[m] = {row["seed"]: row["test"] for row in rows}
+    seeds = sorted(set.intersection(*(set(run) for run in runs.values())))
+    return {m: [run[seed] for seed in seeds] for m, run in runs.items()}
 
 
 def targets(results: Results, table: Results) -> Table:
@@ -79,19 +81,41 @@ def fall(results: Results, table: Results, data: str) -> Interval:
     return paired(runs["hinton"], runs["permuted"])
 
 
-def teachers(results: Results, names: Sequence[str], parameters: Sequence[int]) -> Table:
-    """Teachers of growing size, and their students."""
+def by_teacher(results: Results, table: Results, field: str, value: Any) -> tuple[list[float], list[float]]:
+    """Test accuracies of a sweep's teachers and of their students, by seed.
+
+    Args:
+        results: of lab 03.
+        table: of the comparison, whose teacher and students are one point of each sweep.
+        field: 'teacher' or 'teacher_steps'.
+        value: None for the comparison's own.
+    """
+    if value is None:
+        seeds = {row["seed"] for row in results.select(experiment="teachers")}
+        pair = (table.select(**MAIN, method=m) for m in ("teacher", "hinton"))
+        return tuple([row["test"] for row in rows if row["seed"] in seeds] for rows in pair)
+    where = {"experiment": "teachers" if field == "teacher" else field, field: value}
+    return results.values("teacher_test", **where), results.values(**where)
+
+
+def sweep(names: Sequence[str], pairs: Sequence[tuple], label: str, note: str) -> Table:
+    """Teachers and their students, a row each, with the paired difference of the students to the row above.
+
+    Args:
+        names: of the rows.
+        pairs: of `by_teacher`.
+        label: head of the first column.
+        note: a line below.
+    """
     from ..views import Table
 
-    runs = [results.values(experiment="teachers", teacher=name) for name in names]
-    steps = ["", *(paired(after, before) for before, after in pairwise(runs))]
-    rows = []
-    for name, size, run, step in zip(names, parameters, runs, steps, strict=True):
-        where = {"experiment": "teachers", "teacher": name}
-        own, same = (results.interval(measure, **where) for measure in ("teacher_test", "agreement"))
-        rows.append([name, f"{size:,}", own, interval(run), step, same])
-    columns = ["teacher", "parameters", "teacher, %", "student, %", "minus the row above", "agreement, %"]
-    return Table(columns, rows, note=f"{len(runs[0])} seeds, paired: {results.command}")
+    steps = ["", *(paired(after, before) for (_, before), (_, after) in pairwise(pairs))]
+    rows = [
+        [name, interval(own), interval(taught), step]
+        for name, (own, taught), step in zip(names, pairs, steps, strict=True)
+    ]
+    columns = [label, "teacher, %", "its student, %", "minus the row above, paired"]
+    return Table(columns, rows, note=f"{len(pairs[0][0])} seeds: {note}")
 
 
 def students(results: Results, names: Sequence[str]) -> Table:

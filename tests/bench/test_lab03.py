@@ -245,5 +245,9 @@ def test_the_claims_of_the_lab_hold(results):
 
 def test_tables_hold_every_row(results):
     assert len(lab03_tables.targets(results, read_results("aviary")).rows) == 8
-    assert len(lab03_tables.teachers(results, SETTINGS.teachers, range(3)).rows) == 3
+    table = read_results("aviary")
+    for field, values in (("teacher", ["small", None]), ("teacher_steps", [0, 10, None])):
+        pairs = [lab03_tables.by_teacher(results, table, field, value) for value in values]
+        assert len({len(run) for pair in pairs for run in pair}) == 1  # the same seeds everywhere
+        assert len(lab03_tables.sweep(list(map(str, values)), pairs, field, "").rows) == len(values)
     assert len(lab03_tables.students(results, SETTINGS.students).rows) == 2
