@@ -197,6 +197,15 @@ def test_the_adapter_fits_the_maps_that_are_pooled():
     assert method.losses(x, 0.0)["sra"].isfinite()
 
 
+def test_the_intermediates_statistics_stay_in_the_second_stage(batch):
+    method = dait()
+    before = {k: v.clone() for k, v in method.intermediate.state_dict().items()}
+    method.train()
+    assert method.student.training
+    method.losses(batch, 0.5)
+    assert all(torch.equal(v, before[k]) for k, v in method.intermediate.state_dict().items())
+
+
 # Training ---------------------------------------------------------------------------------------------------
 
 
