@@ -94,8 +94,8 @@ def table(results: Results, s: SimpleNamespace) -> Table:
     alike = len(set(seeds.values())) == 1
     over = seeds[first] if alike else ", ".join(f"{n} ({name})" for name, n in seeds.items())
     note = (
-        f"Mean ± 95 % interval over {over} seeds; differences are paired by seed. Made by"
-        f" `{results.command}` ({results.machine})."
+        f"Labels per class; mean ± 95 % interval over {over} seeds; differences are paired by seed. Made"
+        f" by `{results.command}` ({results.machine})."
     )
     return Table(columns, body, note=note)
 
@@ -133,7 +133,7 @@ def picture(results: Results, s: SimpleNamespace) -> Figure:
         name: [accuracy(results, method, chosen) for chosen in where.values()]
         for method, name in students.items()
     }
-    title = f"{s.student['name']} taught by {s.teacher['name']}"
+    title = f"Student {s.student['name']}, teacher {s.teacher['name']}"
     if "teacher" in words:
         levels = (f"{100 * accuracy(results, 'teacher', chosen).mean:.0f} %" for chosen in where.values())
         title += f" ({', '.join(dict.fromkeys(levels))})"

@@ -47,7 +47,8 @@ def plot_methods(
             axis.axvline(rows[baseline][i].mean, color=_COLOURS[i], linestyle="--", linewidth=1, alpha=0.6)
     axis.set_yticks(heights, list(rows))
     axis.set_ylim(-0.6, len(rows) - 0.4)
-    axis.set(xlabel=xlabel, title=title)
+    axis.set(xlabel=xlabel if len(conditions) > 1 else f"{xlabel}, {conditions[0]}", title=title)
     axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    fig.legend(loc="outside upper right", ncols=len(conditions))
+    if len(conditions) > 1:
+        fig.legend(loc="outside upper right", ncols=len(conditions), frameon=False)
     return fig

@@ -1,0 +1,209 @@
+"""`labkit bench --data NAME`: methods x seeds x budgets, tuned on validation, resumable, one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from labkit import LabkitError, methods
+from labkit.bench import Results, bench_data, matrix, matrix_table, pair
+from labkit.bench.grid import groups
+from labkit.profiles import preset, presets
+
+AVIARY = preset("aviary")
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The Aviary's preset on its smallest size, a few steps long; everything lies in a folder of its own."""
+    monkeypatch.setenv("LABKIT_QUIET", "1")
+    pair.forget()
+    real = matrix.setting
+
+    def small(name: str, *narrowed: object):
+        s = real(name, *narrowed)
+        s.data = {"name": "aviary", "size": "mini"}
+        s.teacher = {"name": "tiny", "weights": "pretrained"}
+        s.teacher_training = {**s.teacher_training, "steps": 6, "precision": "fp32"}
+        s.training = {**s.training, "steps": 3, "precision": "fp32"}
+        s.views, s.tuned_at = 2, 2
+        s.budgets = [b for b in s.budgets if b <= 2] or [1, 2]
+        return s
+
+    monkeypatch.setattr(matrix, "setting", small)
+    return small
+
+
+def test_every_kind_runs_and_measures_what_the_table_needs(toy):
+    """One run of each row of the table, in this process."""
+    s = toy("aviary")
+    assert set(s.methods) == set(matrix.KINDS)
+    for job in [job for job in matrix.jobs(s, 1) if job["per_class"] == 2]:
+        row = matrix.run(job, s)
+        assert {k: row[k] for k in job} == job
+        assert 0 <= row["val"] <= 1
+        assert 0 <= row["test"] <= 1
+        assert 0 <= row["inside"] <= 1
+        assert ("assistant" in row) == (job["method"] == "takd")
+    tuning = next(iter(matrix.tuning_jobs(s)))
+    assert set(matrix.run(tuning, s)) == {*tuning, "val"}, "tuning sees no test image"
+
+
+@pytest.mark.slow
+def test_a_run_from_the_table_to_the_files(toy, monkeypatch, tmp_path: Path, capsys):
+    """In this process instead of workers, which would not see the toy."""
+    monkeypatch.setattr("labkit.bench.grid._run", in_this_process)
+    out = tmp_path / "aviary.json"
+    chosen = {"methods": ["scratch", "hinton"], "budgets": [1, 2], "seeds": 2, "out": out}
+    results = bench_data("aviary", **chosen)
+    printed = capsys.readouterr().out
+    assert len(results.rows) == 2 * 2 * 3
+    assert results.command == "labkit bench --data aviary --seeds 2"
+    assert "student alone" in printed
+    assert "1 label: above student alone, each interval without zero: " in printed
+    assert "Hinton's KD" in (tmp_path / "aviary.md").read_text(encoding="utf-8")
+    assert (tmp_path / "aviary.png").stat().st_size > 5_000
+    again = bench_data("aviary", **chosen)
+    assert again.rows == sorted(results.rows, key=lambda r: again.rows.index(r)), "nothing is run twice"
+    kept = {json.dumps(row) for row in again.rows}
+
+    monkeypatch.setitem(AVIARY.methods["hinton"], "temperature", 7.0)
+    changed = bench_data("aviary", **chosen)
+    assert len(changed.rows) == len(kept), "runs with options that are no longer chosen are replaced"
+    assert {json.dumps(r) for r in changed.rows} & kept == {j for j in kept if '"hinton"' not in j}
+
+    bench_data("aviary", **chosen, estimate=True)
+    assert "Nothing is missing." in capsys.readouterr().out
+
+
+def in_this_process(grid, missing, setting, workers, results, path):
+    for group in groups(grid, missing, workers):
+        for job in group:
+            results.rows.append(matrix.run(job, setting))
+            results.save(path)
+
+
+def test_jobs_of_one_seed_and_budget_share_a_process_and_work_is_spread():
+    s = matrix.setting("aviary")
+    jobs = list(matrix.jobs(s, 4))
+    assert len(jobs) == len(s.budgets) * 4 * (1 + len(s.methods))
+    parts = groups(matrix.__name__, jobs, 2)
+    assert [len({matrix.group(job) for job in part}) for part in parts] == [1] * (4 * len(s.budgets))
+    odd = groups(matrix.__name__, list(matrix.jobs(s, 5))[: 5 * (1 + len(s.methods))], 2)
+    assert [len(part) for part in odd] == [11, 11, 11, 11, 6, 5], "the fifth is dealt out to both"
+    tuning = list(matrix.tuning_jobs(s))
+    halves = groups(matrix.__name__, tuning, 2)
+    assert [len(half) for half in halves] == [len(tuning) // 2] * 2
+    assert sorted(map(json.dumps, halves[0] + halves[1])) == sorted(map(json.dumps, tuning))
+
+
+def test_narrowed_to_some_methods_and_budgets():
+    s = matrix.setting("aviary", ["hinton", "scratch"], [7])
+    assert list(s.methods) == ["hinton", "scratch"]
+    assert s.budgets == [7]
+    assert s.outputs == ("logits", "embedding"), "no maps are stored where nobody reads them"
+    assert "maps.0" in matrix.setting("aviary", ["reviewkd"]).outputs
+    assert matrix.setting("aviary").budgets == AVIARY.budgets, "the preset itself is as before"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"name": "aviari"}, r"Unknown comparison 'aviari'\. Did you mean 'aviary'"),
+        ({"name": "aviary", "methods": ["hintn"]}, "Unknown method of the comparison 'aviary' 'hintn'"),
+        ({"name": "aviary", "budgets": [0]}, "at least 1, not"),
+        ({"name": "aviary", "seeds": 0}, "at least 1"),
+        ({"name": "aviary", "workers": 0}, "at least 1"),
+    ],
+)
+def test_mistakes(arguments: dict, sentence: str):
+    with pytest.raises(LabkitError, match=sentence):
+        bench_data(**arguments)
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_can_be_run(name: str):
+    """Methods and their options exist; six configurations were tried of each, where any were."""
+    from labkit import models
+
+    s = preset(name)
+    student, teacher = (
+        models.build(num_classes=4, **{**net, "weights": None}) for net in (s.student, s.teacher)
+    )
+    for method, options in s.methods.items():
+        kind = matrix.KINDS[method]
+        tried = matrix.configurations(s, method) if hasattr(s, "tried") else [options]
+        assert len(tried) in (1, 6)
+        for option in [options, *tried]:
+            own = {k: v for k, v in (kind.options | option).items() if k not in pair.RECIPE}
+            made = methods.create(kind.method, student=student, teacher=teacher, **own)
+            assert kind.maps == any(n.startswith("maps") for n in made.needs)
+            assert made.teacher is None or set(made.needs) <= set(matrix.EVERYTHING)
+
+
+def rows(**levels: list[float]) -> list[dict]:
+    """Rows at two budgets; the second is 0.1 better."""
+    return [
+        {"experiment": "main", "method": m, "seed": seed, "per_class": b, "val": 0.5, "inside": 0.3}
+        | {"test": value + (b == 10) / 10}
+        | ({"assistant": 0.9} if m == "takd" else {})
+        for m, values in levels.items()
+        for seed, value in enumerate(values)
+        for b in (5, 10)
+    ]
+
+
+@pytest.fixture
+def found() -> Results:
+    levels = {"teacher": [0.9] * 3, "scratch": [0.40, 0.41, 0.42], "label_smoothing": [0.45, 0.46, 0.44]}
+    levels |= {"hinton": [0.60, 0.61, 0.625], "takd": [0.5, 0.44, 0.47]}
+    return Results("labkit bench --data aviary --seeds 3", "a machine", rows(**levels))
+
+
+def test_table_claims_and_figure(found: Results):
+    s = matrix.setting("aviary", None, [5, 10])
+    made = matrix_table.table(found, s)
+    lines = {row[0]: [str(cell) for cell in row[1:]] for row in made.rows}
+    assert list(lines) == [
+        "teacher", "student alone", "label smoothing", "Hinton's KD", "teacher assistant", "  its assistant"
+    ]  # fmt: skip
+    assert lines["student alone"] == ["41.0 ± 2.5", "51.0 ± 2.5", "", "-4.0 ± 5.0", "30.0 ± 0.0"]
+    assert lines["Hinton's KD"][2:4] == [
+        str(found.gain({"method": "hinton", "per_class": 5}, {"method": m, "per_class": 5}))
+        for m in ("scratch", "label_smoothing")
+    ]
+    assert lines["  its assistant"][:2] == ["90.0 ± 0.0"] * 2
+    assert "3 seeds" in made.note
+    claims = matrix_table.claims(found, s)
+    assert claims == [
+        f"{b} labels: above student alone and label smoothing, each interval without zero: Hinton's KD."
+        for b in (5, 10)
+    ]
+    figure = matrix_table.picture(found, s)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["student alone", "label smoothing", "Hinton's KD", "teacher assistant"]
+    assert "90 %" in figure.axes[0].get_title()
+
+
+def test_a_condition_counts_when_all_methods_were_run_under_it(found: Results, tmp_path: Path):
+    s = matrix.setting("aviary", None, [5, 10])
+    found.rows = [r for r in found.rows if (r["method"], r["per_class"], r["seed"]) != ("hinton", 10, 2)]
+    assert list(matrix_table.shown(found, s)) == ["5 labels"]
+    assert [str(c) for c in matrix_table.table(found, s).columns[:2]] == ["test accuracy, %", "5 labels"]
+    found.rows = [r for r in found.rows if (r["per_class"], r["seed"]) != (10, 2)]
+    assert "over 3 (5 labels), 2 (10 labels) seeds" in matrix_table.table(found, s).note
+    assert matrix_table.write(Results(""), s, tmp_path / "x.json") == []
+
+
+def test_lengths_of_training_are_conditions_too():
+    s = matrix.setting("aviary", ["scratch"], [5])
+    s.epochs = [3, 15]
+    assert matrix_table.conditions(s) == {
+        "3 epochs": {"per_class": 5, "epochs": 3},
+        "15 epochs": {"per_class": 5, "epochs": 15},
+    }
+    jobs = list(matrix.jobs(s, 1))
+    assert [job.get("epochs") for job in jobs] == [None, 3, 15], "the teacher is as it is"
+    assert matrix.cost(jobs[2]) == 5 * matrix.cost(jobs[1])
