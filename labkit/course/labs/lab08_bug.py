@@ -57,6 +57,8 @@ def _chosen_by(judge: Callable[[Any, Pair, Pair], float], report: str = "test") 
         name = max(probes, key=lambda name: judge(probes[name], val, test))
         if report == "best test":
             return name, max(probe.score(*test) for probe in probes.values())
+        if report == "last test":
+            return name, [*probes.values()][-1].score(*test)
         if report == "mean test":
             return name, sum(probe.score(*test) for probe in probes.values()) / len(probes)
         return name, probes[name].score(*(val if report == "val" else test))
@@ -94,6 +96,11 @@ BUG = Check(
             "the best test accuracy reported",
             _chosen_by(_by_val, "best test"),
             "The name is that of one probe and the accuracy that of another: score the chosen probe.",
+        ),
+        Misconception(
+            "the last probe's accuracy reported",
+            _chosen_by(_by_val, "last test"),
+            "After the loop `probe` is simply the last one. Score the chosen one, probes[best_name].",
         ),
         Misconception(
             "the mean test accuracy reported",

@@ -87,6 +87,12 @@ EXTRACT = Check(
             " memory.",
         ),
         Misconception(
+            "train mode and gradients",
+            _variant(evaluate=False, grad=True),
+            "Two lines are missing before the loop: backbone.eval(), and no gradients"
+            " (with torch.inference_mode():).",
+        ),
+        Misconception(
             "the first patch instead of CLS",
             _variant(take=lambda out: out.last_hidden_state[:, 1]),
             "Token 1 is the patch in the upper left corner. CLS stands before the patches, at index 0.",
@@ -159,6 +165,11 @@ EXTRACT = Check(
             _variant(pixels=lambda batch: batch.float() / 255),
             "The backbone was trained on pixels with a certain mean and spread. The processor knows them:"
             " give it the images.",
+        ),
+        Misconception(
+            "images divided by 255 before the processor",
+            _variant(pixels=lambda batch: processor(list(batch / 255), return_tensors="pt").pixel_values),
+            "The processor divides by 255 itself: hand it the uint8 images as they are.",
         ),
         Misconception(
             "pixels from 0 to 255",

@@ -83,6 +83,11 @@ def _mask(labels: Tensor, per_class: int, seed: int) -> Tensor:
     return mask
 
 
+def _labels_in_place(labels: Tensor, per_class: int, seed: int) -> Tensor:
+    order = _order(len(labels), seed)
+    return torch.cat([order[labels == c][:per_class] for c in labels.unique()])
+
+
 FEW_LABELS = Check(
     id="08-few-labels",
     title="a few labels of every class",
@@ -138,6 +143,12 @@ FEW_LABELS = Check(
             _within_class,
             "A permutation of the class's own images counts from 0 in every class. Translate it into"
             " positions in the whole set.",
+        ),
+        Misconception(
+            "the labels not shuffled with the images",
+            _labels_in_place,
+            "labels == c marks places in the set, and you index the *shuffled* order with it. Take the labels"
+            " in that order too: labels[order] == c.",
         ),
         Misconception(
             "one image too many",

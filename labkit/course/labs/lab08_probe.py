@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..checks import Check, Misconception
 
-_STRENGTHS = (0.002, 0.05, 20.0)
+_STRENGTHS = (0.0005, 0.002, 0.05, 0.055, 20.0, 22.0)  # neighbours tie on validation
 _SPREAD = torch.tensor([1.0, 40.0, 0.05, 3.0])  # of the four feature dimensions
 
 
@@ -114,6 +114,16 @@ def _default(train_x, train_y, val_x, val_y, strengths) -> tuple[float, Pipeline
     return 1.0, probe.fit(train_x, train_y)
 
 
+def _without_c(train_x, train_y, val_x, val_y, strengths) -> tuple[float, Pipeline]:
+    _, probe = _default(train_x, train_y, val_x, val_y, strengths)
+    return min(strengths), probe  # all have the same accuracy: the first wins
+
+
+def _larger_on_a_tie(train_x, train_y, val_x, val_y, strengths) -> tuple[float, _Scaled]:
+    best, probes = _fit(train_x, train_y, val_x, val_y, sorted(strengths, reverse=True))
+    return best, probes[best]
+
+
 def _its_accuracy(*inputs: Any) -> tuple[float, Pipeline]:
     _, probe = fit_probe(*inputs)
     return probe.score(inputs[2], inputs[3]), probe
@@ -169,6 +179,18 @@ PROBE = Check(
             "strengths not used",
             _default,
             "C = 1 is scikit-learn's default, not a choice. Try every value of `strengths`.",
+        ),
+        Misconception(
+            "every probe with the same C",
+            _without_c,
+            "You try every value of `strengths`, but all probes are the same: hand it on,"
+            " LogisticRegression(C=c, max_iter=2000).",
+        ),
+        Misconception(
+            "the larger C on a tie",
+            _larger_on_a_tie,
+            "On a tie the smaller C wins: go through sorted(strengths) and replace the best only by one that"
+            " is strictly better.",
         ),
         Misconception(
             "the last probe returned",

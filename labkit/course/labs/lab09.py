@@ -96,6 +96,27 @@ class _Transposed(nn.Module):
         return self.base(x) + self.scale * (x @ self.B.T @ self.A.T)
 
 
+class _Plain(nn.Module):
+    """A and B as plain tensors."""
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.base, self.scale = base.requires_grad_(False), alpha / rank
+        self.A, self.B = torch.empty(rank, base.in_features), torch.zeros(base.out_features, rank)
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.scale * (x @ self.A.T @ self.B.T)
+
+
+class _BiasTrains(LoRALinear):
+    """Only the weight frozen."""
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__(base, rank, alpha)
+        base.bias.requires_grad_(True)
+
+
 def _frozen_at_first(answer: Any, seed: int) -> bool:
     base, x = nn.Linear(9, 27), torch.randn(4, 9)
     before = base(x)
@@ -190,6 +211,17 @@ LAYER = Check(
             _layer(freeze=False),
             "The pretrained weight and bias still ask for gradients, so nothing is saved:"
             " base.requires_grad_(False).",
+        ),
+        Misconception(
+            "the bias trained too",
+            _BiasTrains,
+            "The pretrained bias still asks for gradients: freeze the whole layer,"
+            " base.requires_grad_(False).",
+        ),
+        Misconception(
+            "A and B no parameters",
+            _Plain,
+            "A and B are plain tensors, which no optimizer will ever see: make each an nn.Parameter.",
         ),
         Misconception(
             "the bias lost",

@@ -111,9 +111,10 @@ BUG = Check(
             " extra parts.",
         ),
         Misconception(
-            "the head saved, the blocks too",
-            _wrong(modules_to_save=["head", "blocks"]),
-            "modules_to_save trains a full copy of each module it names. Only the head is new.",
+            "no layer left to adapt",
+            _wrong(target_modules=["query", "value"], modules_to_save=["head"]),
+            "target_modules was right: one layer, qkv, makes queries, keys and values of this network. And"
+            " modules_to_save trains a full copy of each module it names, so name the head alone.",
         ),
     ),
     hints=(

@@ -102,6 +102,12 @@ ADD_ADAPTERS = Check(
             " first.",
         ),
         Misconception(
+            "no adapter in the network",
+            _wrong(blocks=slice(0)),
+            "No block has an adapter. A local name that you give a new value changes nothing in the network:"
+            " assign to block.attn.qkv itself.",
+        ),
+        Misconception(
             "only the first block",
             _wrong(blocks=slice(1)),
             "Only the first block has an adapter: loop over all of net.blocks.",
@@ -233,6 +239,11 @@ COUNT = Check(
             "in per cent",
             _of(lambda trainable, total: 100 * trainable / total),
             "Return the share itself, between 0 and 1; formatting is for the print.",
+        ),
+        Misconception(
+            "all before trainable",
+            lambda model: (count_parameters(model)[1], *count_parameters(model)[::2]),
+            "The trainable ones come first, then all, then the share.",
         ),
         Misconception(
             "trainable over frozen",

@@ -54,7 +54,7 @@ def train_adapters(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], lr:
 def _wrong(
     *, which: Any = lambda name, p: p.requires_grad, thaw: bool = False, train: bool = True,
     zero: bool = True, update: bool = True, item: bool = True, anew: bool = False, lr_used: bool = True,
-    mean: bool = False,
+    mean: bool = False, kind: Any = torch.optim.Adam, softmax: bool = False,
 ) -> Any:  # fmt: skip
     """The pass with each of its parts switchable."""
 
@@ -64,7 +64,7 @@ def _wrong(
 
         def make() -> torch.optim.Optimizer:
             chosen = [p for name, p in model.named_parameters() if which(name, p)]
-            return torch.optim.Adam(chosen, lr=lr) if lr_used else torch.optim.Adam(chosen)
+            return kind(chosen, lr=lr) if lr_used else kind(chosen)
 
         optimizer = make()
         if train:
@@ -72,7 +72,8 @@ def _wrong(
         losses = []
         for images, labels in pairs:
             optimizer = make() if anew else optimizer
-            loss = F.cross_entropy(model(images).logits, labels)
+            logits = model(images).logits
+            loss = F.cross_entropy(logits.softmax(-1) if softmax else logits, labels)
             if zero:
                 optimizer.zero_grad()
             loss.backward()
@@ -139,6 +140,21 @@ TRAIN_ADAPTERS = Check(
             "the learning rate not used",
             _wrong(lr_used=False),
             "Adam runs at its default rate: pass lr=lr.",
+        ),
+        Misconception(
+            "softmax before the cross-entropy",
+            _wrong(softmax=True),
+            "F.cross_entropy takes logits and applies the softmax itself.",
+        ),
+        Misconception(
+            "SGD in place of Adam",
+            _wrong(kind=torch.optim.SGD),
+            "The rules say Adam: torch.optim.Adam.",
+        ),
+        Misconception(
+            "AdamW in place of Adam",
+            _wrong(kind=torch.optim.AdamW),
+            "AdamW shrinks every weight a little at each step. Here it is plain Adam: torch.optim.Adam.",
         ),
         Misconception(
             "the mean of the losses",

@@ -101,6 +101,12 @@ ZERO_SHOT = Check(
             "Each row is one vector. Its length is a norm along the last axis, dim=-1.",
         ),
         Misconception(
+            "divided by the norm of the whole matrix",
+            lambda v, w, s: s * (v / v.norm()) @ (w / w.norm()).T,
+            "You divided by one number, the norm of the whole matrix. Each row has its own length: dim=-1,"
+            " keepdim=True.",
+        ),
+        Misconception(
             "classes times images",
             lambda v, w, s: zero_shot_logits(v, w, s).T,
             "One row per image, please: (B, C). Swap the two factors of the product.",
@@ -134,7 +140,7 @@ def _draw_ensemble(seed: int) -> tuple[Tensor, Tensor, float]:
 
 
 def ensemble_logits(image_features: Tensor, text_features: Tensor, scale: float) -> Tensor:
-    """Logits (B, C) of image features (B, E) with the mean direction of text features (M, C, E)."""
+    """Logits (B, C) of image features (B, E) with the mean direction of text features (R, C, E)."""
     w = F.normalize(text_features, dim=-1).mean(0)
     return zero_shot_logits(image_features, w, scale)
 
@@ -194,7 +200,7 @@ ENSEMBLE = Check(
         Misconception(
             "logarithms of averaged probabilities",
             lambda v, texts, s: _probabilities(v, texts, s).log(),
-            "That is a vote of M classifiers, in logarithms. Formula (2) averages the embeddings.",
+            "That is a vote of R classifiers, in logarithms. Formula (2) averages the embeddings.",
         ),
         Misconception(
             "normalised over the classes",
@@ -206,6 +212,11 @@ ENSEMBLE = Check(
             "averaged over the classes",
             lambda v, texts, s: zero_shot_logits(v, F.normalize(texts, dim=-1).mean(1), s),
             "The result has one column per template. The mean runs over the templates, the first axis.",
+        ),
+        Misconception(
+            "the ensemble without its scale",
+            lambda v, texts, s: ensemble_logits(v, texts, 1.0),
+            "These are cosines. Multiply by the scale, as in formula (1).",
         ),
         Misconception(
             "the first template only",

@@ -104,6 +104,13 @@ class _Last(_Prompts):
         self.templates[:] = [*_Prompts.templates, extra]
 
 
+class _InFront(_Prompts):
+    templates: ClassVar[list[str]] = list(_Prompts.templates)
+
+    def __init__(self, extra: str) -> None:
+        self.templates = [extra, *self.templates]
+
+
 class _Letters(_Prompts):
     templates: ClassVar[list[str]] = list(_Prompts.templates)
 
@@ -153,6 +160,12 @@ BUG = Check(
             "the result of append",
             _Appends,
             "`append` changes a list and returns None. Make a new list: [*old, new].",
+        ),
+        Misconception(
+            "the extra template in front",
+            _InFront,
+            "A list of its own for each object is right. As the class had it, the general templates come"
+            " first and the data set's last.",
         ),
         Misconception(
             "a template cut at its comma",

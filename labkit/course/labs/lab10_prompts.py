@@ -179,6 +179,11 @@ def _reading(
     return answer
 
 
+def _permuted(clip: nn.Module, prompts: Tensor, tokens: Tensor) -> Tensor:
+    x = (prompts + clip.positional_embedding).permute(1, 0, 2)
+    return clip.transformer(x, attn_mask=clip.attn_mask)
+
+
 def _padding_is_unseen(answer: Any, seed: int) -> bool:
     clip, prompts, tokens = _draw_encode(seed)
     other = torch.where((tokens == 0)[..., None], torch.randn_like(prompts), prompts)
@@ -222,6 +227,16 @@ ENCODE = Check(
             _reading(pool=lambda x, tokens: x[:, tokens.argmax(1)[0]]),
             "Names differ in length, so every class has its end token somewhere else: index with"
             " `x[torch.arange(C), places]`.",
+        ),
+        Misconception(
+            "all places of every text",
+            _reading(pool=lambda x, tokens: x[:, tokens.argmax(1)]),
+            "That takes all those places of *every* text. Pair them: `x[torch.arange(C), places]`.",
+        ),
+        Misconception(
+            "the axes permuted",
+            _permuted,
+            "CoOp's code permutes, for a tower that wants (L, C, W). This one takes (C, L, W): no permute.",
         ),
         Misconception(
             "the mean of all rows",
