@@ -1,9 +1,8 @@
 """The runs behind lab 04: which layer, which weight, features with and without responses, what they change.
 
-`labkit bench --data aviary` compares the methods; here one question each: the layer of the hint and of the
-attention map, the weight of the hint, hints and responses together (each alone stands in that comparison). Of
-some students two things are kept beside the accuracy: how alike their layers and the teacher's are (CKA), and
-where they look.
+`labkit bench --data aviary` compares the methods; here one question each: the layer of the hint, hints and
+responses together (each alone stands in that comparison), how alike the layers of student and teacher are
+(CKA), and, on digits, the weight of the matched embedding.
 """
 
 from __future__ import annotations
@@ -38,6 +37,8 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
             yield {"experiment": "combine", "method": kind, "seed": seed}
         if seed < s.sweep_seeds:
             yield from _sweeps(s, seed)
+    for seed, weight in product(range(s.digits["seeds"]), s.digits["weights"]):
+        yield {"experiment": "weight", "method": "pre_fc on digits", "seed": seed, "weight": float(weight)}
 
 
 def _sweeps(s: Any, seed: int) -> Iterator[dict[str, Any]]:
@@ -45,30 +46,25 @@ def _sweeps(s: Any, seed: int) -> Iterator[dict[str, Any]]:
         for student_layer, teacher_layer in product(LAYERS, LAYERS):
             where = {"student_layer": student_layer, "teacher_layer": teacher_layer}
             yield {"experiment": "cka", "method": kind, "seed": seed, **where}
-    for method, part in product(("chance", "centre", "teacher", *s.compared), PARTS):
-        yield {"experiment": "look", "method": method, "seed": seed, "part": part}
     for method, layer in product(s.layer_options, LAYERS):
         yield {"experiment": "layer", "method": method, "seed": seed, "layer": layer}
-    for weight in s.weights:
-        yield {"experiment": "weight", "method": s.weight_of, "seed": seed, "weight": float(weight)}
 
 
 def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
     """One run: the job with its validation and test accuracy, or as 'test' what was measured on test images.
 
-    For 'cka' that is the similarity of two layers, for 'look' the share of the attention on a part.
+    For 'cka' that is the similarity of two layers.
     """
     experiment, method, seed = job["experiment"], job["method"], job["seed"]
     if experiment == "cka":
         found = _similarities(profile, method, seed)[job["student_layer"]][job["teacher_layer"]]
         return {**job, "test": round(float(found), 5)}
-    if experiment == "look":
-        return {**job, "test": round(_shares(profile, seed)[method][job["part"]], 5)}
+    if experiment == "weight":
+        return {**job, "test": round(pre_fc_on_digits(profile, job["weight"], seed), 5)}
     s = profile.lab(4)
+    asked = s.kinds[method] if experiment == "combine" else s.layer_options[method]
     if experiment == "layer":
-        asked = {"method": method, **s.layer_options[method], "layers": [job["layer"]]}
-    else:
-        asked = s.kinds[method] | ({"weight": job["weight"]} if experiment == "weight" else {})
+        asked = {"method": method, **asked, "layers": [job["layer"]]}
     return {**job, **_accuracies(profile, seed, json.dumps(asked, sort_keys=True))}
 
 
@@ -130,14 +126,36 @@ def _similarities(profile: Profile, kind: str, seed: int) -> list[list[float]]:
 
 
 @cache
-def _shares(profile: Profile, seed: int) -> dict[str, dict[str, float]]:
-    from . import pair
+def digits_teacher(profile: Profile) -> Classifier:
+    """Lab 01's teacher, trained on all labelled digits: frozen, in eval mode."""
+    from .. import data, engine, methods, models
+    from ..rng import seed_everything
 
-    s = profile.lab(4)
-    split = pair.few(s, s.per_class, seed).test.few(s.cka_per_class, seed=0)
-    models = {"teacher": pair.adapted(s, seed, s.per_class)[0]}
-    models |= {kind: _student(profile, kind, seed) for kind in s.compared}
-    return looks(split, {name: strongest(model, split) for name, model in models.items()})
+    seed_everything(0)
+    teacher = models.build("digit_teacher", 10)
+    options = profile.lab(4).digits["teacher_training"]
+    engine.fit(
+        methods.create("scratch", student=teacher),
+        data.load("digits", seed=0),
+        seed=0,
+        progress=False,
+        **options,
+    )
+    return teacher.requires_grad_(False).eval()
+
+
+def pre_fc_on_digits(profile: Profile, weight: float, seed: int) -> float:
+    """Test accuracy of lab 01's student on few digits, with `weight` times the embedding's difference."""
+    from .. import data, engine, methods, models
+    from ..rng import seed_everything
+
+    s = profile.lab(4).digits
+    digits = data.load("digits", seed=0, per_class=s["per_class"])
+    seed_everything(seed)
+    student = models.build("digit_student", 10)
+    method = methods.create("pre_fc", student=student, teacher=digits_teacher(profile), weight=weight)
+    run = engine.fit(method, digits, seed=seed, progress=False, **s["training"])
+    return engine.evaluate(run.model, digits.test).accuracy
 
 
 # What networks see ------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .lab04 import LAYERS, PARTS
+from .lab04 import LAYERS
 from .results import Results
-from .stats import Interval, interval, paired
+from .stats import interval, paired
 
 if TYPE_CHECKING:
     from ..views import Table
@@ -60,31 +60,18 @@ def layers(results: Results, methods: Mapping[str, str], base: Sequence[float]) 
 
 
 def inside(results: Results, names: Mapping[str, str]) -> Table:
-    """CKA of each student layer with the teacher's same layer, and where the last layer looks.
+    """CKA of each student layer with the teacher's same layer, over seeds.
 
     Args:
         results: of lab 04.
-        names: kind -> its name in words; kinds without one of the measurements get empty cells.
+        names: kind of student -> its name in words.
     """
     from ..views import Table
 
     rows = []
     for kind, name in names.items():
-        cells: list[object] = []
-        for layer in LAYERS:
-            same = {"student_layer": layer, "teacher_layer": layer}
-            cells.append(_plain(results, experiment="cka", method=kind, **same))
-        for part in PARTS:
-            wanted = {"experiment": "look", "method": kind, "part": part}
-            cells.append(results.interval(**wanted) if results.select(**wanted) else "")
-        rows.append([name, *cells])
-    heads = [f"CKA {layer}" for layer in LAYERS]
-    return Table(["network", *heads, *(f"on the {part}, %" for part in PARTS)], rows, note=results.command)
-
-
-def _plain(results: Results, **wanted: object) -> str:
-    """Mean and interval as plain numbers, or nothing."""
-    if not results.select(**wanted):
-        return ""
-    found: Interval = results.interval(**wanted)
-    return f"{found.mean:.2f} ± {found.half:.2f}"
+        where = [{"student_layer": layer, "teacher_layer": layer} for layer in LAYERS]
+        found = [results.interval(experiment="cka", method=kind, **same) for same in where]
+        rows.append([name, *(f"{x.mean:.2f} ± {x.half:.2f}" for x in found)])
+    columns = ["CKA with the teacher's same layer", *(f"layer {layer}" for layer in LAYERS)]
+    return Table(columns, rows, note=results.command)
