@@ -581,7 +581,10 @@ print(f"\nthrough an assistant of {table.interval('assistant', **takd)} %: {tabl
 print(f"That minus directly from 'mid', paired: {through} points.")
 print("\nThe student matters as much: other designs, the same teacher.")
 print(lab03_tables.students(results, ["shufflenetv2_narrow", "mobilenetv2_narrow"]))
-levels = {n: list(map(interval, c)) for n, c in zip(("teacher", "its student"), zip(*pairs), strict=True)}
+levels = {
+    "teacher": [interval(own) for own, _ in pairs],
+    "its student": [interval(taught) for _, taught in pairs],
+}
 alone = table.interval(experiment="main", per_class=5, method="scratch").mean
 fig = figures.plot_teachers(names, levels, "teacher, by size", ("student alone", alone))
 fig.axes[0].set_title("What a teacher knows, and what of it arrives")
@@ -613,15 +616,22 @@ steps = [0, 10, None]
 names = ["no step", "10 steps", "all 200 steps"]
 pairs = [lab03_tables.by_teacher(results, table, "teacher_steps", n) for n in steps]
 print(lab03_tables.sweep(names, pairs, "adaptation", results.command))
-levels = {n: list(map(interval, c)) for n, c in zip(("teacher", "its student"), zip(*pairs), strict=True)}
+levels = {
+    "teacher": [interval(own) for own, _ in pairs],
+    "its student": [interval(taught) for _, taught in pairs],
+}
 fig = figures.plot_teachers(names, levels, "adaptation of the teacher", ("student alone", alone))
-fig.axes[0].set_title("A teacher that was not adapted is worse than none")
-show(fig, "Accuracies of teacher and student over the teacher's steps; at zero steps both near the bottom")
+fig.axes[0].set_title("A teacher that was not adapted teaches nothing")
+show(
+    fig,
+    "Accuracies of teacher and student over the teacher's steps; without a step the student is as if alone",
+)
 
 # %% [markdown]
-# **See:** with a random head the student lands below the student *alone*: most of its loss asks it to imitate
-# noise. No error message, a loss that falls. (labkit's `fit` asks the teacher a few validation images first,
-# and warns.)
+# **See:** a teacher with a random head knows nothing, and its student ends about where the labels alone would
+# have taken it: nine tenths of its loss were spent on noise, and nothing tells you. No error message, a loss
+# that falls, an accuracy that looks like a student's. (labkit's `fit` asks the teacher a few validation
+# images first, and warns.)
 #
 # ## 10 · Find the bug
 # A widely used lab sheet distils an ImageNet ResNet-50 into a ResNet-18 on CIFAR-10 with code like this. It
@@ -691,8 +701,9 @@ check("03-bug", distil_from)
 #   *and* weights.
 # - With five labels a class the distilled student beats the student alone and with label smoothing, with
 #   intervals that exclude zero (section 5). Validation chose the epoch; the test curve only looked on.
-# - Its mistakes are fewer and more reasonable. Part of the second follows from the first.
-# - Shuffling the wrong classes takes away a part of the gain, not all of it (section 7).
+# - Its mistakes are fewer and more reasonable, and partly the second follows from the first.
+# - Shuffling the teacher's wrong classes costs the whole gain, and on the birds more than that (section 7).
+#   Here the similarities are most of what it teaches.
 # - Theorems: soft targets lower the variance and bring the teacher's bias; the data-processing inequality
 #   speaks about memorised data, not about accuracy; PAC-Bayes rewards a good prior, if it has not seen the
 #   data.

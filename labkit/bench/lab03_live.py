@@ -59,10 +59,12 @@ def begin(s: SimpleNamespace, method: str, module: DataModule, device: torch.dev
     seed_everything(0)
     student = models.build(num_classes=module.num_classes, **s.student).to(device)
     optimizer = recipe.make_optimizer(student.parameters())
-    if recipe.clip:
-        optimizer.register_step_pre_hook(
-            lambda *_: torch.nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
-        )
+
+    def clip(*_: object) -> None:
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(student.parameters(), recipe.clip)
+
+    optimizer.register_step_pre_hook(clip)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: recipe.lr_factor(min(i, n - 1), n))
     images = stream(module.train, size, n, augment=module.augment, device=device)
     cuts = [n * i // s.rounds for i in range(s.rounds + 1)]

@@ -25,14 +25,14 @@ def plot_lookalikes(pictures, titles: Sequence[tuple[str, str]], named) -> Figur
         titles: for each the name of its class, and that of the class in the second row.
         named: an image of that class.
     """
-    fig, axes = figure(2, len(titles), width=9.5, height=4.4, squeeze=False)
+    fig, axes = figure(2, len(titles), width=9.5, height=5.0, squeeze=False)
     for column, (image, other, (true, wrong)) in enumerate(zip(pictures, named, titles, strict=True)):
         for axis, picture, words, colour in (
             (axes[0, column], image, true, PALETTE["green"]),
             (axes[1, column], other, wrong, PALETTE["vermillion"]),
         ):
             axis.imshow(np.moveaxis(np.asarray(picture), 0, -1))
-            axis.set_title("\n".join(words.rsplit(" ", 1)), fontsize=9, color=colour, loc="center")
+            axis.set_title(words.replace(" ", "\n"), fontsize=9, color=colour, loc="center")
             axis.axis("off")
     fig.suptitle("Above: the photograph and what the teacher says. Below: a bird of what the student says")
     return fig

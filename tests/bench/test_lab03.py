@@ -238,9 +238,15 @@ def test_the_claims_of_the_lab_hold(results):
         gain = table.gain({**main, "method": "hinton"}, {**main, "method": control})
         assert gain.mean > 0
         assert gain.excludes_zero
-    fresh = {"experiment": "teacher_steps", "teacher_steps": 0}
-    assert results.interval(**fresh).mean < table.interval(**main, method="scratch").mean
     assert min(table.values("inside", **main, method="scratch")) > 3 / 59
+    for data in ("birds", "digits"):
+        lost = lab03_tables.fall(results, table, data)
+        assert lost.mean > 0
+        assert lost.excludes_zero
+    taught_by = [lab03_tables.by_teacher(results, table, "teacher_steps", n) for n in (0, None)]
+    (fresh, after_fresh), (_, after_teacher) = taught_by
+    assert max(fresh) < 0.05
+    assert min(after_teacher) > max(after_fresh) + 0.1
 
 
 def test_tables_hold_every_row(results):
