@@ -410,21 +410,25 @@ show(
 
 # %%
 # Over seeds: share and accuracy of every run on the birds.
-kinds = {"scratch": "alone", "label_smoothing": "smoothing", "hinton": "distilled", "teacher": "teacher"}
+kinds = {"scratch": "alone", "label_smoothing": "smoothing", "hinton": "distilled"}
 where, measures = {"experiment": "main", "per_class": 5}, ("test", "inside")
 shares = {name: [table.values(x, **where, method=m) for x in measures] for m, name in kinds.items()}
-for m, name in {"permuted": "shuffled targets", "even": "even targets"}.items():
-    shares[name] = [results.values(x, experiment="targets", data="birds", method=m) for x in measures]
+tampered = {"experiment": "targets", "data": "birds", "method": "permuted"}
+shares["shuffled targets"] = [results.values(x, **tampered) for x in measures]
+hasty = {"experiment": "teacher_steps", "teacher_steps": 10}
+shares["hasty teacher"] = [results.values(x, **hasty) for x in measures]
 fig = figures.plot_shares(shares, 3 / 59, "errors in the family")  # 3 look-alikes, 59 wrong classes
 fig.axes[0].set_title("Fewer mistakes are smarter mistakes: compare at equal accuracy")
 show(fig, "Share of errors inside the family over test accuracy, a point per run, above the line of chance")
 
 # %% [markdown]
-# **See:** even the student alone errs into the family more often than chance: it has learned shapes before
-# details. The distilled one does so far more. But be careful: the mistakes that vanish *first*, with any
-# better training, are the stupid ones, so a higher accuracy raises the share by itself. What would speak for
-# a special gift of distillation is a higher share *at the same accuracy*; the figure has two more kinds of
-# students, which the next section explains.
+# **See:** even the student alone errs into the family far more often than chance: it has learned shapes and
+# colours before details. The distilled one hardly ever leaves the family, like its teacher. But be careful:
+# the mistakes that vanish *first*, with any better training, are the stupid ones, so a higher accuracy raises
+# the share by itself. A gift of distillation would be a higher share *at the same accuracy*. The figure has
+# such a pair: *hasty teacher* is the student of a teacher that was adapted for ten steps only (section 9), no
+# more accurate than the student alone, and its mistakes are the teacher's kind. Who learned from *shuffled
+# targets* comes next.
 #
 # ## 7 · What do soft targets carry?
 # **Why.** A teacher's distribution has three parts: *which* class it names, *how sure* it is of it, and
@@ -480,10 +484,11 @@ for name, guide in tampered.items():
     print(f"{name:>12}: {engine.evaluate(run.model, digits.test).accuracy:.1%} of the test digits")
 
 # %% [markdown]
-# **See:** what shuffling costs is what the *similarities* were worth; what is left above the labels alone is
-# what the teacher's *choice and confidence* were worth. (The teacher also names a class for every augmented
-# view, and where it is unsure it weighs that view less.) Read both columns with their intervals before you
-# say which is larger.
+# **See:** compare the last column row by row. *As they are* minus *even* is what the similarities are worth;
+# *even* minus the labels alone is what the teacher's choice and confidence are worth, on every augmented
+# view. Shuffled targets are worse than even ones: they don't only lack the similarities, they assert wrong
+# ones, with most of the loss's weight and at a temperature that was tuned for true ones. A control that
+# removes knowledge without adding falsehood is the fairer one; the published test is the harsher.
 #
 # ### Information, stated exactly
 # Let $p^*(x)$ be the true class probabilities, $\ell(f(x))$ the vector of losses over the $N$ classes, and
@@ -666,19 +671,22 @@ check("03-bug", distil_from)
 # %% [markdown] question="03-q-why" points=3
 # **Question 1.** "Distillation works because of dark knowledge in the wrong classes." Use the tables of
 # sections 5 and 7 to say how much of the gain that sentence explains on the birds and on the digits, and what
-# explains the rest. Which result of section 6 would you *not* accept as evidence for it, and why?
+# explains the rest. Which comparison of section 6 would you *not* accept as evidence for it, and which would
+# you?
 
 # %% [markdown] rubric="03-q-why"
-# **Model answer.** The gain over the labels alone splits into two paired differences: as they are minus
-# shuffled (the similarities) and shuffled minus labels alone (choice and confidence of the teacher on every
-# augmented view). Quote both with their intervals, for both data sets; the even spread gives a second
-# estimate of the first part. Label smoothing minus alone shows what softness without any knowledge is worth.
-# The share of errors in the family is no evidence by itself: it rises with accuracy for any reason, since the
-# mistakes across families vanish first; compare students of equal accuracy, or use a control that keeps the
-# accuracy.
+# **Model answer.** The gain over the labels alone splits into two paired differences: as they are minus even
+# (the similarities) and even minus labels alone (the teacher's choice and confidence on every augmented
+# view). Quote both with their intervals, for both data sets. The shuffled targets fall further, because they
+# also assert wrong similarities; they prove that the similarities matter, not how much. Label smoothing minus
+# alone shows what softness without any knowledge is worth. Distilled against alone in section 6 is no
+# evidence by itself: the share of errors in the family rises with accuracy for any reason, since the mistakes
+# across families vanish first. The student of the hasty teacher is: as accurate as the student alone, with a
+# higher share.
 #
-# **Rubric.** 1 point: both differences with intervals for one data set. 1 point: the other data set, and the
-# role of smoothing or of the even spread. 1 point: accuracy confounds the share.
+# **Rubric.** 1 point: both differences with intervals for one data set. 1 point: the other data set, and what
+# shuffling does beside removing the similarities. 1 point: accuracy confounds the share; compare at equal
+# accuracy.
 
 # %% [markdown] question="03-q-when-not" points=2
 # **Question 2.** Name two situations in which you would *not* distil a classifier, or not from the largest
