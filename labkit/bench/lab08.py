@@ -57,6 +57,8 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
         if seed < s.network_seeds:
             yield _job("main", "scratch", seed, budget, lr=s.scratch_lr)
             yield _job("main", "finetuned", seed, budget, lr=s.finetune_lr)
+    for seed, budget in product(range(s.network_seeds), s.longer["budgets"]):
+        yield _job("longer", "scratch", seed, budget, lr=s.scratch_lr, steps=s.longer["steps"])
 
 
 def _job(
@@ -74,7 +76,7 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
     if method in CONFIGURATIONS:
         from .. import engine
 
-        done = train_network(profile, method, seed, per_class, job["lr"])
+        done = train_network(profile, method, seed, per_class, job["lr"], steps=job.get("steps"))
         scores = {split: engine.evaluate(done.model, getattr(_data(profile), split)) for split in splits}
         return {**job, **{split: round(score.accuracy, 5) for split, score in scores.items()}}
     kind = job.get("kind") or {"cnn": "embedding"}.get(method, method)
@@ -230,9 +232,19 @@ def four_files(photo: np.ndarray, folder: Path | str) -> dict[str, Path]:
 
 
 def train_network(
-    profile: Profile, method: str, seed: int, per_class: int, lr: float, *, progress: bool | None = None
+    profile: Profile,
+    method: str,
+    seed: int,
+    per_class: int,
+    lr: float,
+    *,
+    steps: int | None = None,
+    progress: bool | None = None,
 ) -> Run:
-    """A small classifier on so many labels per class: 'scratch', or 'finetuned' from its shipped weights."""
+    """A small classifier on so many labels per class: 'scratch', or 'finetuned' from its shipped weights.
+
+    It trains for the preset's number of steps unless `steps` names another.
+    """
     from dataclasses import replace
 
     from .. import engine, methods, models
@@ -243,10 +255,11 @@ def train_network(
     seed_everything(seed)
     weights = "pretrained" if method == "finetuned" else None
     student = models.build(num_classes=module.num_classes, weights=weights, **s.student)
-    epoch = max(1, len(few.train) // s.training["batch_size"])  # steps
-    pause = max(1, s.training["steps"] // epoch // _VALIDATIONS)
+    training = s.training | ({"steps": steps} if steps else {})
+    epoch = max(1, len(few.train) // training["batch_size"])  # steps
+    pause = max(1, training["steps"] // epoch // _VALIDATIONS)
     made = methods.create("scratch", student=student)
-    recipe = {"lr": lr, "validate_every": pause, **s.training}
+    recipe = {"lr": lr, "validate_every": pause, **training}
     return engine.fit(made, few, seed=seed, progress=progress, **recipe)
 
 
