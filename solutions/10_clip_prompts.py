@@ -512,7 +512,7 @@ curves = {
 }
 lines = {"words: description": best["test"], "words: name": best_name["test"]}
 fig = figures.plot_shots(p.shots, curves, lines)
-fig.axes[0].set_title("With few labels words win, with many the probe (points before the last: three seeds)")
+fig.axes[0].set_title("With few labels words win, with many the probe")
 show(fig, "Test accuracy over labelled images per class for CoOp and a linear probe, with two constant lines")
 
 # %% [markdown]
@@ -526,7 +526,8 @@ show(fig, "Test accuracy over labelled images per class for CoOp and a linear pr
 # hardly better on its own training images than on the test images: it is short of training or of freedom, not of labels,
 # and more epochs or another rate may well help. The probe's penalty *was* tuned. Read the crossing points in the
 # figure too: up to which budget does CoOp, which starts from the names, stay ahead of a probe that starts from
-# nothing? Where does the probe, free to draw any boundary, leave this prompt behind?
+# nothing? Where does the probe, free to draw any boundary, leave this prompt behind? (The points before the last have
+# three seeds, so don't read too much into one of them.)
 #
 # ### Classes that nobody labelled
 # Words need no labels, so they work for a class that comes up tomorrow. Does a *learned* context? Half of the
