@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from labkit import data, engine, models
-from labkit.bench import lab04, lab04_tables, pair, read_results
+from labkit.bench import lab04, lab04_tables, pair, paired, read_results
 from labkit.bench.results import Results
 from labkit.data.aviary import annotate
 from labkit.engine import Evaluation
@@ -207,11 +207,38 @@ def lab04_key(row: dict) -> str:
 
 
 @needs_results
-def test_a_weight_can_be_too_large():
-    """The lab's "break it": at the largest weight the student is worse than at the best one."""
+def test_a_teacher_that_is_heard_helps_on_digits():
+    """Section 12: the quiet end is the bad one."""
     found = read_results("lab04").sweep("weight")
-    means = [x.mean for x in found.intervals]
-    assert np.argmax(means) < len(means) - 1
+    assert found.values[0] == 0
+    best = int(np.argmax([x.mean for x in found.intervals]))
+    where = {"experiment": "weight"}
+    gain = read_results("lab04").gain(where | {"weight": found.values[best]}, where | {"weight": 0.0})
+    assert best > 1
+    assert gain.excludes_zero
+
+
+@needs_results
+def test_late_layers_help_more_than_early_ones():
+    """Section 9, and that its runs at layer 1 are those of the comparison."""
+    results = read_results("lab04")
+    where = {"experiment": "layer", "method": "fitnet"}
+    gain = results.gain(where | {"layer": 3}, where | {"layer": 0})
+    assert gain.mean > 0
+    assert gain.excludes_zero
+    ours = results.values(**where, layer=1)
+    theirs = read_results("aviary").values(experiment="main", per_class=5, method="fitnet")
+    np.testing.assert_allclose(ours, theirs[: len(ours)], atol=0.02)
+
+
+@needs_results
+def test_features_and_responses_add_up():
+    """Section 11: both together beat each alone."""
+    both = read_results("lab04").values(experiment="combine", method="both")
+    for alone in ("scratch", "hinton", "fitnet"):
+        other = read_results("aviary").values(experiment="main", per_class=5, method=alone)[: len(both)]
+        assert paired(both, other).excludes_zero, alone
+        assert paired(both, other).mean > 0
 
 
 @needs_results
