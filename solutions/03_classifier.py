@@ -310,9 +310,9 @@ show(
 )
 
 # %% [markdown]
-# **See:** the student alone ends with its training images known by heart and its test curve far below. With
-# the teacher the training accuracy is no better, and the test accuracy is. (With the `gpu` profile there are
-# labels in plenty and three epochs: expect a small gap.)
+# **See:** the student alone fits its training images and its test curve stays far below. With the teacher,
+# the test curve follows much closer. (With the `gpu` profile there are labels in plenty and three epochs:
+# expect a small gap.)
 #
 # ## 5 · The gap, live and over seeds
 # What you just trained, on all test images: the teacher, both students, and how much of the gap between the
@@ -592,13 +592,15 @@ levels = {
 }
 alone = table.interval(experiment="main", per_class=5, method="scratch").mean
 fig = figures.plot_teachers(names, levels, "teacher, by size", ("student alone", alone))
-fig.axes[0].set_title("What a teacher knows, and what of it arrives")
+fig.axes[0].set_title("The best teacher has not the best student")
 show(fig, "Accuracies of three teachers by size and of their students, with the student alone as a line")
 
 # %% [markdown]
-# **See:** compare the two curves' *slopes*. Where the interval of a difference contains zero, these runs
-# can't tell the sizes apart, and then the smaller teacher is the better choice: it is cheaper. An assistant
-# costs a whole further training; is its difference worth that?
+# **See:** the upper curve rises with size, the lower one does not: the most accurate of these teachers has
+# the least accurate student. What the table says of an assistant agrees with it: compare the chain with the
+# student who learned from the small teacher *directly*. Read the paired differences with their intervals;
+# with so few seeds, where one contains zero these runs can't tell two teachers apart, and then the smaller
+# one is the better choice, for it is cheaper.
 #
 # The student matters as much. Other designs with the same teacher (their learning rates were not tuned, so
 # compare within a row), and what each costs. Compression is *measured* here: parameters, bytes of the file,
@@ -634,9 +636,9 @@ show(
 
 # %% [markdown]
 # **See:** a teacher with a random head knows nothing, and its student ends about where the labels alone would
-# have taken it: nine tenths of its loss were spent on noise, and nothing tells you. No error message, a loss
-# that falls, an accuracy that looks like a student's. (labkit's `fit` asks the teacher a few validation
-# images first, and warns.)
+# have taken it, or lower: nine tenths of its loss were spent on noise, and nothing tells you. No error
+# message, a loss that falls, an accuracy that looks like a student's. (labkit's `fit` asks the teacher a few
+# validation images first, and warns.)
 #
 # ## 10 · Find the bug
 # A widely used lab sheet distils an ImageNet ResNet-50 into a ResNet-18 on CIFAR-10 with code like this. It

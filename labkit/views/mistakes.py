@@ -103,19 +103,14 @@ def plot_shares(
     """
     fig, axis = figure(height=3.4)
     for colour, marker, (name, (x, y)) in zip(COLOURS, MARKERS, groups.items(), strict=False):
-        axis.plot(x, y, marker, color=colour, alpha=0.75, markersize=7)
-        axis.annotate(
-            name, (float(np.mean(x)), float(np.max(y))), (0, 9), textcoords="offset points",
-            color=colour, ha="center",
-        )  # fmt: skip
+        axis.plot(x, y, marker, color=colour, alpha=0.75, markersize=7, label=name)
+    fig.legend(loc="outside right upper")  # the groups overlap: no room for labels beside them
     axis.axhline(chance, color=PALETTE["grey"], linestyle="--")
     axis.annotate(
         "chance", (1, chance), (-4, 4), xycoords=("axes fraction", "data"), textcoords="offset points",
         color=PALETTE["grey"], ha="right",
     )  # fmt: skip
-    axis.set(xlabel="test accuracy", ylabel=ylabel, ylim=(0, None))
-    axis.margins(x=0.12, y=0.2)
-    axis.set_ylim(0, None)
+    axis.set(xlabel="test accuracy", ylabel=ylabel, ylim=(0, 1.05))
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return fig
@@ -144,7 +139,7 @@ def plot_teachers(
     if baseline is not None:
         axis.axhline(baseline[1], color=PALETTE["grey"], linestyle="--")
         axis.annotate(
-            baseline[0], (0, baseline[1]), (2, 4), xycoords=("axes fraction", "data"),
+            baseline[0], (0.15, baseline[1]), (0, 4), xycoords=("axes fraction", "data"),
             textcoords="offset points", color=PALETTE["grey"],
         )  # fmt: skip
     axis.set_xticks(x, list(names))
