@@ -548,10 +548,10 @@ print(f"{birds.num_classes} classes can have {torch.tensor(birds.num_classes).lo
 #    \qquad \text{so} \quad L(\rho) \le \hat L(\rho) + \sqrt{ \frac{ \mathrm{KL}(\rho \Vert \pi) + \ln (2 \sqrt n / \delta) }{2 n} } . \tag{5} $$
 #
 # Where does distillation enter? Only through $\pi$: a student distilled on *other*, even unlabelled, images
-# may serve as the prior's centre. If it is already good, $\rho$ need not move far and $\mathrm{KL} = \lVert w
-# - w_0 \rVert^2 / 2 \sigma^2$ is small. The smallest example: a linear classifier of digits. Half of the
-#   images, with labels, are the $n$ of (5). The other half may shape the prior: a hundred of its labels, or a
-#   teacher that learned from these hundred and labels the rest.
+# may serve as the prior's centre. If it is already good, $\rho$ need not move far and
+# $\mathrm{KL} = \lVert w - w_0 \rVert^2 / 2 \sigma^2$ is small. The smallest example: a
+# linear classifier of digits. Half of the images, with labels, are the $n$ of (5). The other half may shape
+# the prior: a hundred of its labels, or a teacher that learned from these hundred and labels the rest.
 
 # %%
 found = lab03_live.bounds(labkit.profile(), labels=100)
