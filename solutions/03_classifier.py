@@ -486,9 +486,11 @@ for name, guide in tampered.items():
 # %% [markdown]
 # **See:** compare the last column row by row. *As they are* minus *even* is what the similarities are worth;
 # *even* minus the labels alone is what the teacher's choice and confidence are worth, on every augmented
-# view. Shuffled targets are worse than even ones: they don't only lack the similarities, they assert wrong
-# ones, with most of the loss's weight and at a temperature that was tuned for true ones. A control that
-# removes knowledge without adding falsehood is the fairer one; the published test is the harsher.
+# view. On the birds, set *even* beside label smoothing in section 5: how much of the gain would softness with
+# the right confidence have given? Shuffled targets are worse than even ones: they don't only lack the
+# similarities, they assert wrong ones, with most of the loss's weight and at a temperature that was tuned for
+# true ones. A control that removes knowledge without adding falsehood is the fairer one; the published test
+# is the harsher.
 #
 # ### Information, stated exactly
 # Let $p^*(x)$ be the true class probabilities, $\ell(f(x))$ the vector of losses over the $N$ classes, and
@@ -548,10 +550,10 @@ print(f"{birds.num_classes} classes can have {torch.tensor(birds.num_classes).lo
 #    \qquad \text{so} \quad L(\rho) \le \hat L(\rho) + \sqrt{ \frac{ \mathrm{KL}(\rho \Vert \pi) + \ln (2 \sqrt n / \delta) }{2 n} } . \tag{5} $$
 #
 # Where does distillation enter? Only through $\pi$: a student distilled on *other*, even unlabelled, images
-# may serve as the prior's centre. If it is already good, $\rho$ need not move far and
-# $\mathrm{KL} = \lVert w - w_0 \rVert^2 / 2 \sigma^2$ is small. The smallest example: a
-# linear classifier of digits. Half of the images, with labels, are the $n$ of (5). The other half may shape
-# the prior: a hundred of its labels, or a teacher that learned from these hundred and labels the rest.
+# may serve as the prior's centre. If it is already good, $\rho$ need not move far and $\mathrm{KL} = \lVert w
+# - w_0 \rVert^2 / 2 \sigma^2$ is small. The smallest example: a linear classifier of digits. Half of the
+# images, with labels, are the $n$ of (5). The other half may shape the prior: a hundred of its labels, or a
+# teacher that learned from these hundred and labels the rest.
 
 # %%
 found = lab03_live.bounds(labkit.profile(), labels=100)
@@ -592,15 +594,15 @@ levels = {
 }
 alone = table.interval(experiment="main", per_class=5, method="scratch").mean
 fig = figures.plot_teachers(names, levels, "teacher, by size", ("student alone", alone))
-fig.axes[0].set_title("The best teacher has not the best student")
+fig.axes[0].set_title("What a teacher knows, and what of it arrives")
 show(fig, "Accuracies of three teachers by size and of their students, with the student alone as a line")
 
 # %% [markdown]
-# **See:** the upper curve rises with size, the lower one does not: the most accurate of these teachers has
-# the least accurate student. What the table says of an assistant agrees with it: compare the chain with the
-# student who learned from the small teacher *directly*. Read the paired differences with their intervals;
-# with so few seeds, where one contains zero these runs can't tell two teachers apart, and then the smaller
-# one is the better choice, for it is cheaper.
+# **See:** the most accurate of these teachers has, on average, the least accurate student: larger is not
+# better. What the table says of an assistant agrees with it: compare the chain with the student who learned
+# from the small teacher *directly*. Then read the paired differences with their intervals. Where one contains
+# zero, so few seeds can't tell two teachers apart, and the smaller one is the better choice anyway, for it is
+# cheaper.
 #
 # The student matters as much. Other designs with the same teacher (their learning rates were not tuned, so
 # compare within a row), and what each costs. Compression is *measured* here: parameters, bytes of the file,

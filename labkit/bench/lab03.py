@@ -52,8 +52,6 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
         yield _job("targets", "even", seed, data="birds")
     for seed, student, method in product(few, s.students, ("scratch", "hinton")):
         yield _job("students", method, seed, student=student)
-    for seed, method in product(range(len(few), seeds), ("permuted", "even")):
-        yield _job("targets", method, seed, data="birds")
 
 
 def _job(experiment: str, method: str, seed: int, **options: Any) -> dict[str, Any]:
