@@ -531,8 +531,8 @@ print("best minus layers 0 to 3:", ", ".join(str(paired(hints[best], x)) for x i
 
 # %% [markdown]
 # **See:** the later the map, the more it helps, and by far. An early map shows edges and colours, which the student finds by
-# itself; the last one is what the teacher's classifier reads, and a student that can draw it is nearly done. Compare it
-# with the responses of section 8. Two cautions: one weight serves all layers here, and both networks are of one family;
+# itself: the gain's interval at layer 0 contains zero. The last one is what the teacher's classifier reads, and a student
+# that can draw it is nearly done; it passes even the responses. Two cautions: one weight serves all layers here, and both networks are of one family;
 # question 2 shows what happens when they are not.
 #
 # ## 10 · Do they see alike? CKA
