@@ -404,6 +404,7 @@ for name, t in tests.items():
 print(f"chance: {scores['alone'].chance:.1%} if errors ignore the family;", end=" ")
 print(f"{scores['alone'].chance_prior:.1%} if they name the classes that the student alone prefers")
 fig = figures.plot_family_confusion({name: tests[name] for name in ("alone", "distilled")}, family_of)
+fig.suptitle("Mistakes of the distilled student stay inside the families, the white frames")
 show(
     fig, "Two confusion matrices: after distillation fewer mistakes, most of them inside the families' frames"
 )
