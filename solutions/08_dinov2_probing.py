@@ -588,7 +588,7 @@ assert probed > live.accuracy, "on so few labels the probe should lead"
 # From ten labels to all of them the CNN from scratch gains nothing that three seeds could show. The number of steps is
 # fixed: is it short of labels there, or of steps? The last two lines answer: with three times the steps it comes, at
 # ten labels, into the probes' neighbourhood (and its seeds disagree widely); at three labels more steps change nothing.
-# So at ten labels the probe's lead is a lead *at this number of steps*, at one and three it is one of knowledge.
+# So at ten labels the probe's lead is a lead *at this number of steps*; at three it is one of knowledge.
 #
 # With all labels nothing is drawn any more, so the probes' intervals over seeds shrink to nothing. That does not
 # make them certain: another *test* set would move them by about a point.
