@@ -123,15 +123,9 @@ def _settings(
     options: Mapping[str, Any],
 ) -> tuple[SimpleNamespace, dict[str, Any]]:
     """The settings that `pair` reads, and the method's own options."""
-    from .. import methods
     from ..engine import Recipe
 
-    if method not in methods.available():
-        raise unknown("method", method, methods.available())
-    if assistant is not None and method != "takd":
-        raise LabkitError(f"--assistant belongs to the method takd, but the method is {method}.")
-    if epochs is not None and steps is not None:
-        raise LabkitError("Give either --epochs or --steps, one of the two.")
+    _check(method, assistant, epochs, steps)
     load = _data(data)
     known = preset(load["name"]) if load["name"] in presets() else SimpleNamespace()
     training = dict(getattr(known, "training", TRAINING | {"epochs": EPOCHS}))
@@ -164,6 +158,23 @@ def _settings(
         keep=True,
     )
     return s, own
+
+
+def _check(method: str, assistant: str | None, epochs: int | None, steps: int | None) -> None:
+    """Refuse what can't be run, before anything is loaded."""
+    from .. import methods
+
+    if method not in methods.available():
+        raise unknown("method", method, methods.available())
+    if methods.asks_vlm(method):
+        raise LabkitError(
+            f"The method {method} learns from a vision-language model, which labkit distill does not load yet:"
+            f" use labkit.methods.create('{method}', teacher=labkit.models.load_vlm(...), prompts=...)."
+        )
+    if assistant is not None and method != "takd":
+        raise LabkitError(f"--assistant belongs to the method takd, but the method is {method}.")
+    if epochs is not None and steps is not None:
+        raise LabkitError("Give either --epochs or --steps, one of the two.")
 
 
 def _net(name: str | None, known: SimpleNamespace, role: str) -> dict[str, Any]:
