@@ -168,7 +168,7 @@ def _check(method: str, assistant: str | None, epochs: int | None, steps: int | 
         raise unknown("method", method, methods.available())
     if methods.asks_vlm(method):
         raise LabkitError(
-            f"The method {method} learns from a vision-language model, which labkit distill does not load yet:"
+            f"The method {method} learns from a vision-language model, which labkit distill can't load yet:"
             f" use labkit.methods.create('{method}', teacher=labkit.models.load_vlm(...), prompts=...)."
         )
     if assistant is not None and method != "takd":
