@@ -91,7 +91,8 @@ class Toy(Profile):
     def lab(self, number: int | str) -> SimpleNamespace:
         short = {"steps": 3, "batch_size": 48, "optimizer": "adamw", "weight_decay": 0.05}
         changed = {"data": {"name": "aviary", "size": "mini"}, "test_per_class": 2, "strengths": [0.01],
-                   "training": short, "budgets": [1, 2], "per_class": 2}  # fmt: skip
+                   "training": short, "budgets": [1, 2], "per_class": 2,
+                   "longer": {"steps": 4, "budgets": [1]}}  # fmt: skip
         return SimpleNamespace(**(vars(super().lab(number)) | changed))
 
 
