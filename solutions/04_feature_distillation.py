@@ -77,16 +77,16 @@ assert tests["teacher"].accuracy > tests["alone"].accuracy + 0.05, "nothing to t
 
 # %%
 # The mistake the student makes most often where the teacher is right, and where both look (layer 3).
-pick = lab04.telling(tests["teacher"], tests["alone"], n=5)
+pick = lab04.telling(tests["teacher"], tests["alone"], n=4)
 few_birds = birds.test.subset(pick)
 look = {name: lab04.strongest(net, few_birds) for name, net in nets.items()}
 short = ["\n".join(name.rsplit(" ", 1)).replace(" ", "\n", 1) for name in birds.classes]
 said = {name: [short[c] for c in tests[name].predictions[pick]] for name in look}
-fig = maps.plot_attention(few_birds.images, [short[c] for c in few_birds.labels], look, said)
+fig = maps.plot_attention(few_birds.images, [short[c] for c in few_birds.labels], look, said, size=1.2)
 fig.suptitle(
     "Under each map, what the network says; yellow is where its last features are strong", fontsize=11
 )
-show(fig, "Five birds, and over each the teacher's and the student's attention, on the same crop and scale")
+show(fig, "Four birds, and over each the teacher's and the student's attention, on the same crop and scale")
 
 # %% [markdown]
 # **See:** the names on top are right, the teacher repeats them, the student says something else, mostly a look-alike. Look
@@ -488,8 +488,8 @@ assert tests["distilled"].accuracy > tests["alone"].accuracy - 0.03, "the teache
 
 look["distilled"] = lab04.strongest(distilled, few_birds)
 said["distilled"] = [short[c] for c in tests["distilled"].predictions[pick]]
-fig = maps.plot_attention(few_birds.images, [short[c] for c in few_birds.labels], look, said)
-show(fig, "The same five birds with the attention of teacher, student alone and distilled student")
+fig = maps.plot_attention(few_birds.images, [short[c] for c in few_birds.labels], look, said, size=1.2)
+show(fig, "The same four birds with the attention of teacher, student alone and distilled student")
 
 # Over many birds: the share of the attention that lies on the bird, and on the parts that tell its species.
 some = birds.test.few(p.cka_per_class, seed=0)
@@ -499,7 +499,7 @@ rows = [[name, *(f"{x:.0%}" for x in share.values())] for name, share in shares.
 print(Table(["who looks", *(f"on the {part}" for part in lab04.PARTS)], rows))
 
 # %% [markdown]
-# **See:** does the distilled student look where the teacher looks? Five birds prove nothing, the table counts over many:
+# **See:** does the distilled student look where the teacher looks? Four birds prove nothing, the table counts over many:
 # *chance* is the parts' share of the picture, *centre* somebody who always looks at the middle. It is one seed.
 #
 # In the table, read the three columns of differences. Every method that asks the teacher leads the student alone by an
