@@ -161,8 +161,11 @@ def test_jobs_are_distinct():
 
 def test_the_preset_is_that_of_the_comparison():
     shared = vars(preset("aviary"))
-    for name in ("data", "teacher", "student", "assistant", "teacher_training", "training", "views"):
+    for name in ("data", "teacher", "student", "assistant", "teacher_training", "views"):
         assert getattr(SETTINGS, name) == shared[name], name
+    ours, theirs = ({**training, "lr": None} for training in (SETTINGS.training, shared["training"]))
+    assert ours == theirs  # but for the rate, which every method's own options name
+    assert all("lr" in options for options in SETTINGS.options.values())
     for method, options in SETTINGS.options.items():
         assert options == shared["methods"][method], method
 
