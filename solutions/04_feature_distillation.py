@@ -83,9 +83,7 @@ look = {name: lab04.strongest(net, few_birds) for name, net in nets.items()}
 short = ["\n".join(name.rsplit(" ", 1)).replace(" ", "\n", 1) for name in birds.classes]
 said = {name: [short[c] for c in tests[name].predictions[pick]] for name in look}
 fig = maps.plot_attention(few_birds.images, [short[c] for c in few_birds.labels], look, said, size=1.2)
-fig.suptitle(
-    "Under each map, what the network says; yellow is where its last features are strong", fontsize=11
-)
+fig.suptitle("What each network says; yellow: its last features are strong", fontsize=11)
 show(fig, "Four birds, and over each the teacher's and the student's attention, on the same crop and scale")
 
 # %% [markdown]
@@ -459,7 +457,7 @@ for name, (weight, kd_weight) in terms.items():
     print(f"{name:>22}: {pull:6.2f}")
 
 # %% [markdown]
-# **See:** at weight 1 the hints hardly add to the labels' pull, at 100 they drown it. A weight of the literature is worth
+# **See:** at weight 1 the hints add little to the labels' pull, at 100 they drown it. A weight of the literature is worth
 # nothing without its data, its reduction and its layer: print such a table for every new loss.
 #
 # ## 8 · The experiment
@@ -500,7 +498,8 @@ print(Table(["who looks", *(f"on the {part}" for part in lab04.PARTS)], rows))
 
 # %% [markdown]
 # **See:** does the distilled student look where the teacher looks? Four birds prove nothing, the table counts over many:
-# *chance* is the parts' share of the picture, *centre* somebody who always looks at the middle. It is one seed.
+# *chance* is the parts' share of the picture, *centre* somebody who always looks at the middle. It is one seed. By this
+# measure even the teacher need not beat the middle: strong features are a crude sign of what a network *uses*.
 #
 # In the table, read the three columns of differences. Every method that asks the teacher leads the student alone by an
 # interval clear of zero, and softness without a teacher (label smoothing) explains little of it. Against plain responses
