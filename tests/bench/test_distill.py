@@ -87,10 +87,11 @@ def test_a_folder_of_images_is_data(capsys, tmp_path: Path):
     assert "2 classes (dark, light)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_a_killed_run_is_gone_on_with_and_ends_the_same(tmp_path: Path):
     arguments = ["distill", "hinton", "--data", "digits", "--student", "digit_student", "--seeds", "1"]
-    arguments += ["--teacher", "digit_teacher", "--per-class", "5", "--steps", "400"]
+    arguments += ["--teacher", "digit_teacher", "--per-class", "5", "--steps", "120"]
     command = [sys.executable, "-m", "labkit.cli", *arguments, "--out", "killed"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
@@ -99,7 +100,7 @@ def test_a_killed_run_is_gone_on_with_and_ends_the_same(tmp_path: Path):
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
-    options = DIGITS | {"seeds": 1, "steps": 400}
+    options = DIGITS | {"seeds": 1, "steps": 120}
     with pytest.raises(LabkitError, match="already holds runs: go on with --resume"):
         distill("hinton", **options, out="killed")
     torch.set_num_threads(1)
