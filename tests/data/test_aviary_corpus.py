@@ -80,7 +80,7 @@ def test_benchmark_photographs_are_not_among_those_of_pre_training() -> None:
 
 def test_again_it_comes_from_the_cache_and_writing_to_it_is_harmless(alone: Path) -> None:
     first = pretraining(50, image_size=16)
-    (file,) = (alone / "aviary").glob("*.npy")
+    (file,) = (alone / "datasets" / "aviary").glob("*.npy")
     changed = file.stat().st_mtime_ns
     wanted = np.array(first.images)
     first.images[:] = 0
