@@ -530,8 +530,10 @@ print("best minus layers 0 to 3:", ", ".join(str(paired(hints[best], x)) for x i
 
 # %% [markdown]
 # **See:** the later the map, the more it helps, and by far. An early map shows edges and colours, which the student finds by
-# itself: the gain's interval at layer 0 contains zero. The last one is what the teacher's classifier reads, and a student
-# that can draw it is nearly done; it passes even the responses. Two cautions: one weight serves all layers here, and both networks are of one family;
+# itself: the gain's interval at layer 0 contains zero. The last one passes even the responses. But depth is
+# not the whole story: section 8's *pre-fc* matches the same layer after pooling and stays far behind. A map asks a question at
+# every place where the embedding asks one, and shows *where* the answer lies. (A guess that fits; to test it, pool the
+# map before comparing.) Two cautions: one weight serves all layers here, and both networks are of one family;
 # question 2 shows what happens when they are not.
 #
 # ## 10 · Do they see alike? CKA
@@ -689,7 +691,7 @@ check("04-bug", phase_one)
 # - A loss's weight depends on its reduction and on its layer: measure gradients before you trust a published one.
 # - With few labels every kind of feature helps the student by far more than softness does; features *and* responses, many
 #   levels at once, or the right level, help most (sections 8, 9 and 11).
-# - Which layer is matched decides more than which distance (section 9): here the last one, for networks of one family.
+# - For the hint it matters much which layer is matched (section 9), and as much whether as a map or pooled (section 8).
 # - A matched layer becomes similar to the teacher's, and layers above it follow; similarity is no proof of quality.
 # - In FitNet's first phase only the lower part of the student and the connector move.
 #
