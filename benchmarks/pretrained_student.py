@@ -2,7 +2,8 @@
 
 The comparison's teacher begins with weights that learned 200 other species, its students with random ones.
 Here the student begins with its own shipped weights and learns the same few labels as the teacher did (new
-head first, then all of it), without any teacher. The recipe is the teacher's: nothing was tuned for the student.
+head first, then all of it), without any teacher. The recipe is the teacher's: nothing was tuned for the
+student.
 
     python benchmarks/pretrained_student.py [--seeds 5]
 """
