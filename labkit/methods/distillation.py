@@ -70,17 +70,26 @@ class Distillation(Method):
             self.needs = (*self.needs, "logits")
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        return self.weighted(batch, progress, self.weight)
+
+    def weighted(self, batch: Batch, progress: float, weight: float) -> dict[str, Tensor]:
+        """The losses of a batch with another weight of the method's own term; 0 leaves it out."""
         student = self.student(batch.image)
         teacher = self.ask_teacher(batch) if self.teacher is not None else None
-        terms = {"ce": self.label_loss(student.logits, batch.label)}
-        total = self.ce_weight * terms["ce"]
-        if "logits" in self.needs:
-            terms["kd"] = hinton_kd(student.logits, teacher.logits, self.temperature)
-            total = total + self.kd_weight * terms["kd"]
-        if self.weight:
+        terms = self.taught(student.logits, batch.label, teacher.logits if "logits" in self.needs else None)
+        if weight:
             terms[self.name] = self.match(student, teacher)
-            total = total + self.weight * self.ramp(progress) * terms[self.name]
-        return {"total": total, **terms}
+            terms["total"] = terms["total"] + weight * self.ramp(progress) * terms[self.name]
+        return terms
+
+    def taught(self, logits: Tensor, label: Tensor, soft: Tensor | None) -> dict[str, Tensor]:
+        """What the labels (B,) and, unless None, a teacher's logits (B, N) ask of logits (B, N)."""
+        ce = self.label_loss(logits, label)
+        terms = {"total": self.ce_weight * ce, "ce": ce}
+        if soft is not None:
+            terms["kd"] = hinton_kd(logits, soft, self.temperature)
+            terms["total"] = terms["total"] + self.kd_weight * terms["kd"]
+        return terms
 
     def label_loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """What the labels (B,) ask of the student's logits (B, N): cross-entropy."""

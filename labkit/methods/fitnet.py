@@ -87,11 +87,7 @@ class FitNet(Distillation):
         return {"total": hint, self.name: hint}
 
     def _responses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        weight, self.weight = self.weight, 0.0
-        try:
-            return self.losses(batch, progress)
-        finally:
-            self.weight = weight
+        return self.weighted(batch, progress, 0.0)
 
 
 def parts_up_to(student: Classifier, layer: int) -> list[nn.Module]:

@@ -11,12 +11,10 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import Batch
 from ..engine import Stage
-from ..losses import hinton_kd
 from ..models import Classifier, build
 from .base import register
 from .distillation import Distillation
@@ -85,8 +83,7 @@ class TAKD(Distillation):
         else:
             with torch.no_grad():
                 soft = guide(batch.image).logits
-        ce, kd = F.cross_entropy(logits, batch.label), hinton_kd(logits, soft, self.temperature)
-        return {"total": self.ce_weight * ce + self.kd_weight * kd, "ce": ce, "kd": kd}
+        return self.taught(logits, batch.label, soft)
 
 
 def _built(name: str, student: Classifier) -> Classifier:
