@@ -20,7 +20,16 @@ from torch import Tensor, nn
 
 import labkit
 from labkit import answer, check, engine, losses, methods, models, views
-from labkit.bench import interval, lab01, lab03, lab03_live, lab03_tables, lab03_theory, pair, read_results
+from labkit.bench import (
+    interval,
+    lab01,
+    lab03_live,
+    lab03_tables,
+    lab03_targets,
+    lab03_theory,
+    pair,
+    read_results,
+)
 from labkit.bench.adapt import adapt
 from labkit.data import Batch, stream
 from labkit.rng import seed_everything
@@ -484,7 +493,10 @@ print(f"Shuffling costs {lost['birds']} points on the birds and {lost['digits']}
 # %%
 # Your own shuffling, on digits, with one seed; its numbers should fall among those of the table.
 print(f"Back to your guess: {my_guess:.1f} points on the birds; over the seeds it is {lost['birds']}.")
-tampered = {"as they are": digit_teacher, "shuffled": lab03.Altered(digit_teacher, shuffle_others).eval()}
+tampered = {
+    "as they are": digit_teacher,
+    "shuffled": lab03_targets.Altered(digit_teacher, shuffle_others).eval(),
+}
 for name, guide in tampered.items():
     seed_everything(0)
     student = models.build(num_classes=digits.num_classes, **d.student)

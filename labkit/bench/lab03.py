@@ -1,24 +1,23 @@
-"""The runs behind lab 03: what soft targets carry, teachers of all sizes, other students.
+"""The runs behind lab 03: longer training, what soft targets carry, teachers of all sizes, other students.
 
-`labkit bench --data aviary` compares the methods. Here: targets whose wrong classes are shuffled, teachers
-that are larger or were trained for less long, and students of other designs. On digits the settings are those
-of lab 01.
+`labkit bench --data aviary` compares the methods. Here: the same for more steps, targets whose wrong classes
+are shuffled, teachers that are larger or were trained for less long, an assistant that starts where the
+teacher started, and students of other designs. On digits the settings are those of lab 01.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..profiles import Profile
-from ..rng import keyed_uniform
+from .lab03_targets import altered
+from .matrix import KINDS, TUNING_SEED
 
 if TYPE_CHECKING:
     from ..data import DataModule
@@ -28,30 +27,42 @@ if TYPE_CHECKING:
 # The labels alone, the teacher's probabilities, and what is left of these.
 TARGETS = ("scratch", "hinton", "permuted", "even")
 EXAMPLES = 6  # test images kept for the lab's first picture
-_SHUFFLE = 0xDC  # purpose of the random numbers, apart from those of batches and views
-
-Targets = Callable[[Tensor], Tensor]
+_STEPS = 300  # of most runs
+_BY_SEED = ("length", "assistant", "teachers", "tuning")  # what shares the teachers of a seed
 
 
 def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
     """Every run as a flat dict; equal dicts are one run."""
     s = profile.lab(3)
+    few = range(min(seeds, s.sweep_seeds))
+    for seed in few:  # the longest first
+        yield from _shared(s, seed)
+    for teacher, heat in product(s.teachers, s.tried_temperatures):
+        yield _job("tuning", "hinton", TUNING_SEED, teacher=teacher, temperature=heat)
     for seed in range(s.digit_seeds):
         for method in TARGETS:
             yield _job("targets", method, seed, data="digits")
     # On birds, the untampered runs are those of `labkit bench --data aviary`, with the same seeds.
     yield _job("examples", "scratch", 0)
-    few = range(min(seeds, s.sweep_seeds))
     for seed in few:
         yield _job("targets", "permuted", seed, data="birds")
     for seed, steps in product(few, s.teacher_steps):
         yield _job("teacher_steps", "hinton", seed, teacher_steps=steps)
-    for seed, teacher in product(few, s.teachers):
-        yield _job("teachers", "hinton", seed, teacher=teacher)
     for seed in few:
         yield _job("targets", "even", seed, data="birds")
     for seed, student, method in product(few, s.students, ("scratch", "hinton")):
         yield _job("students", method, seed, student=student)
+
+
+def _shared(s: SimpleNamespace, seed: int) -> Iterator[dict[str, Any]]:
+    """More steps, the assistant, and teachers at the temperatures that their own tuning chose."""
+    for steps, methods in s.lengths.items():
+        for method in methods:
+            yield _job("length", method, seed, steps=steps)
+    yield _job("assistant", "hinton", seed)
+    for teacher, heat in s.teachers.items():
+        if (teacher, heat) != (s.teacher["name"], s.options["hinton"]["temperature"]):  # the comparison's
+            yield _job("teachers", "hinton", seed, teacher=teacher, temperature=heat)
 
 
 def _job(experiment: str, method: str, seed: int, **options: Any) -> dict[str, Any]:
@@ -60,7 +71,14 @@ def _job(experiment: str, method: str, seed: int, **options: Any) -> dict[str, A
 
 def group(job: dict[str, Any]) -> tuple:
     """One experiment after the other, and in it one seed: a process keeps its teachers between groups."""
+    if job["experiment"] in _BY_SEED:
+        return "", job["seed"]
     return job["experiment"], job.get("data"), job["method"] == "even", job["seed"]
+
+
+def cost(job: dict[str, Any]) -> float:
+    """The length of a run beside that of the shortest."""
+    return job.get("steps", _STEPS) / _STEPS
 
 
 def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
@@ -72,12 +90,16 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
         return {**job, "val": round(accuracy, 5), "test": round(found.accuracy, 5)}
     asked = _asked(job, s)
     model, accuracy = _model(profile, job["method"], seed, **asked)
+    if job["experiment"] == "tuning":
+        return {**job, "val": round(accuracy, 5)}
     found = _evaluate(model, _birds(s, seed))
     row = {**job, "val": round(accuracy, 5), "test": round(found.accuracy, 5), **_smart(found, s)}
     if job["experiment"] in ("teachers", "teacher_steps"):
         other = _evaluate(_teacher(profile, seed, **asked)[0], _birds(s, seed))
         same = (found.predictions == other.predictions).double().mean().item()
         row |= {"teacher_test": round(other.accuracy, 5), "agreement": round(same, 5)}
+    if job["experiment"] == "assistant":
+        row["assistant"] = round(_evaluate(_assistant(profile, seed), _birds(s, seed)).accuracy, 5)
     if job["experiment"] == "examples":
         row["examples"] = examples(
             _evaluate(_teacher(profile, seed)[0], _birds(s, seed)), found, _families(s)
@@ -86,10 +108,11 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
 
 
 def _asked(job: dict[str, Any], s: SimpleNamespace) -> dict[str, Any]:
-    """Which networks a job wants other than the preset's."""
+    """What a job wants other than the preset has it."""
     usual = {"teacher": s.teacher["name"], "teacher_steps": s.teacher_training.get("steps")}
-    names = ("teacher", "teacher_steps", "student")
-    return {k: job[k] for k in names if k in job and job[k] != usual.get(k)}
+    names = ("teacher", "teacher_steps", "student", "steps", "temperature")
+    asked = {k: job[k] for k in names if k in job and job[k] != usual.get(k)}
+    return asked | ({"assisted": True} if job["experiment"] == "assistant" else {})
 
 
 def _smart(found: Evaluation, s: SimpleNamespace) -> dict[str, float]:
@@ -160,10 +183,30 @@ def _teacher(
 
 
 @cache
+def _assistant(profile: Profile, seed: int) -> Classifier:
+    """The first link of a chain that starts where the teacher started: pretrained, then distilled."""
+    from . import pair
+
+    s = profile.lab(3)
+    net, guide = {"name": s.assistant, "weights": "pretrained"}, _teacher(profile, seed)[0]
+    options = s.options["hinton finetuned"]
+    done = pair.train(s, "hinton", seed, s.per_class, student=net, guide=guide, **options)
+    return done.model.requires_grad_(False).eval()
+
+
+@cache
 def _model(
-    profile: Profile, method: str, seed: int, *, student: str | None = None, **which: Any
+    profile: Profile,
+    method: str,
+    seed: int,
+    *,
+    student: str | None = None,
+    steps: int | None = None,
+    temperature: float | None = None,
+    assisted: bool = False,
+    **which: Any,
 ) -> tuple[Classifier, float]:
-    """A trained student, or the teacher itself, with its validation accuracy."""
+    """A trained student with its validation accuracy; `which` names its teacher."""
     import warnings
 
     from ..errors import LabkitWarning
@@ -171,15 +214,27 @@ def _model(
 
     s = profile.lab(3)
     if student is not None:  # other networks: fewer steps, and the precision that suits them
-        s = SimpleNamespace(**vars(s) | {"training": s.training | s.student_training})
+        s = _trained_by(s, s.student_training)
+    if steps is not None:  # validation chooses among as many rounds as in the comparison
+        every = s.training["validate_every"] * steps // s.training["steps"]
+        s = _trained_by(s, {"steps": steps, "validate_every": every})
+    kind = method if method in s.options else "hinton"
+    options = s.options[kind] | ({} if temperature is None else {"temperature": temperature})
     guide = None
-    if method != "scratch":
-        guide = altered(_teacher(profile, seed, **which)[0], method, s.options["hinton"]["temperature"])
-    named = method if method in s.options else "hinton"
+    if pair.asks(KINDS[kind].method, {}):
+        guide = _assistant(profile, seed) if assisted else _teacher(profile, seed, **which)[0]
+        guide = altered(guide, method, options.get("temperature", 1.0))
+    net = student or s.student | KINDS[kind].student
     with warnings.catch_warnings():  # a teacher with an untrained head is one of the experiments
         warnings.simplefilter("ignore", LabkitWarning)
-        done = pair.train(s, named, seed, s.per_class, student=student, guide=guide, **s.options[named])
+        named = KINDS[kind].method
+        done = pair.train(s, named, seed, s.per_class, student=net, guide=guide, **options)
     return done.model, done.accuracy
+
+
+def _trained_by(s: SimpleNamespace, training: dict[str, Any]) -> SimpleNamespace:
+    """The settings with another training."""
+    return SimpleNamespace(**vars(s) | {"training": s.training | training})
 
 
 @cache
@@ -194,49 +249,3 @@ def _on_digits(profile: Profile, method: str, seed: int) -> tuple[Classifier, fl
         guide = altered(lab01.teacher(profile, seed)[0], method, s.temperature)
     done = lab01.train(profile, name, module, seed, guide, **lab01.chosen(s)[name])
     return done.model, done.accuracy, module
-
-
-# Targets ----------------------------------------------------------------------------------------------------
-
-
-@cache
-def altered(teacher: Classifier, method: str, temperature: float) -> nn.Module:
-    """The teacher itself for 'hinton'; for 'permuted' and 'even' one that keeps its opinion to itself."""
-    changes: dict[str, Targets] = {"permuted": permuted, "even": lambda z: even(z, temperature)}
-    return Altered(teacher, changes[method]).eval() if method in changes else teacher
-
-
-class Altered(nn.Module):
-    """A teacher whose logits (B, N) pass through a function that tampers with them."""
-
-    def __init__(self, teacher: Classifier, change: Targets) -> None:
-        super().__init__()
-        self.teacher, self.change = teacher, change
-        self.num_classes = teacher.num_classes
-
-    def forward(self, x: Tensor) -> Any:
-        """Images (B, C, H, W) in [0, 1] -> the teacher's `Output` with other logits."""
-        found = self.teacher(x)
-        return found._replace(logits=self.change(found.logits))
-
-
-def permuted(logits: Tensor) -> Tensor:
-    """Each row with its largest logit in place and all others in a random order (DKPP, arXiv 1805.04770).
-
-    The order is drawn from a key made of the row itself: the same image always gets the same.
-    """
-    rows = (logits.double() * 2**20).long().sum(1)
-    keys = keyed_uniform((_SHUFFLE,), rows, logits.shape[1])
-    top = logits.argmax(1, keepdim=True)
-    last = keys.scatter(1, top, 2.0).argsort(1)[:, :-1]  # the places of the others, in random order
-    free = keys.new_zeros(keys.shape).scatter(1, top, 1.0).argsort(dim=1, stable=True)[:, :-1]
-    return logits.scatter(1, free, logits.gather(1, last))
-
-
-def even(logits: Tensor, temperature: float) -> Tensor:
-    """Each row with the largest probability at `temperature` as it is and the rest spread evenly."""
-    count = logits.shape[1]
-    log_p = F.log_softmax(logits.double() / temperature, 1)
-    top, place = log_p.max(1, keepdim=True)
-    rest = torch.log1p(-top.exp().clamp(max=1 - 1e-12)) - torch.log(torch.tensor(count - 1.0))
-    return (temperature * rest.expand_as(log_p).scatter(1, place, top)).to(logits.dtype)

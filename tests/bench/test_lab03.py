@@ -14,7 +14,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from labkit import LabkitError
-from labkit.bench import lab03, lab03_live, lab03_tables, lab03_theory, pair, read_results
+from labkit.bench import (
+    lab03,
+    lab03_live,
+    lab03_tables,
+    lab03_targets,
+    lab03_theory,
+    pair,
+    read_results,
+)
 from labkit.engine import Evaluation
 from labkit.errors import MissingError
 from labkit.models import Output
@@ -29,16 +37,16 @@ ROWS = 4000
 
 def test_permuted_keeps_the_largest_logit_and_every_value():
     logits = torch.randn(50, 9)
-    found = lab03.permuted(logits)
+    found = lab03_targets.permuted(logits)
     top = logits.argmax(1, keepdim=True)
     assert torch.equal(found.sort(1).values, logits.sort(1).values)
     assert torch.equal(found.gather(1, top), logits.gather(1, top))
-    assert torch.equal(found, lab03.permuted(logits))  # the same image, the same order
+    assert torch.equal(found, lab03_targets.permuted(logits))  # the same image, the same order
 
 
 def test_permuted_uses_every_order_of_the_others_equally():
     logits = torch.tensor([0.0, 1.0, 2.0, 5.0]) + torch.randn(ROWS, 1)  # another key for each row
-    found = (lab03.permuted(logits) - logits.min(1, keepdim=True).values).round().long()
+    found = (lab03_targets.permuted(logits) - logits.min(1, keepdim=True).values).round().long()
     orders, counts = found[:, :3].unique(dim=0, return_counts=True)
     assert len(orders) == math.factorial(3)
     assert counts.min() > 0.8 * ROWS / 6
@@ -47,7 +55,7 @@ def test_permuted_uses_every_order_of_the_others_equally():
 
 def test_even_keeps_the_confidence_and_spreads_the_rest():
     logits, temperature = 3 * torch.randn(20, 7), 2.5
-    before, after = ((z / temperature).softmax(1) for z in (logits, lab03.even(logits, temperature)))
+    before, after = ((z / temperature).softmax(1) for z in (logits, lab03_targets.even(logits, temperature)))
     top = logits.argmax(1, keepdim=True)
     torch.testing.assert_close(after.gather(1, top), before.gather(1, top))
     rest = (1 - before.gather(1, top)) / 6
@@ -57,7 +65,7 @@ def test_even_keeps_the_confidence_and_spreads_the_rest():
 
 def test_even_survives_a_certain_teacher():
     logits = torch.tensor([[500.0, 0.0, -500.0]])
-    assert torch.isfinite(lab03.even(logits, 1.0)).all()
+    assert torch.isfinite(lab03_targets.even(logits, 1.0)).all()
 
 
 class Toy(nn.Module):
@@ -70,11 +78,11 @@ class Toy(nn.Module):
 
 def test_altered_changes_the_logits_alone():
     x = torch.randn(4, 1, 2, 2)
-    found = lab03.Altered(Toy(), torch.neg)(x)
+    found = lab03_targets.Altered(Toy(), torch.neg)(x)
     assert torch.equal(found.logits, -x.flatten(1)[:, :3])
     assert torch.equal(found.embedding, x.flatten(1)[:, :3])
     toy = Toy()
-    assert lab03.altered(toy, "hinton", 4.0) is toy
+    assert lab03_targets.altered(toy, "hinton", 4.0) is toy
 
 
 def test_examples_are_mistakes_among_look_alikes_that_the_teacher_avoids():
@@ -155,7 +163,7 @@ def test_jobs_are_distinct():
     every = list(lab03.jobs(profile("cpu"), seeds=2))
     assert len({json.dumps(job, sort_keys=True) for job in every}) == len(every)
     assert {job["experiment"] for job in every} == {
-        *("targets", "examples", "teachers", "teacher_steps", "students")
+        *("targets", "examples", "length", "assistant", "teachers", "tuning", "teacher_steps", "students")
     }
 
 
@@ -178,11 +186,11 @@ class Small(Profile):
         settings = super().lab(number)
         if int(number) != 3:
             return settings
-        short = {"steps": 2, "batch_size": 48, "optimizer": "adamw", "lr": 0.01}
+        short = {"steps": 2, "batch_size": 48, "optimizer": "adamw", "lr": 0.01, "validate_every": 1}
         adapted = {**short, "head_lr": 0.01, "head_share": 0.5}
         changed = {"data": {"name": "aviary", "size": "mini"}, "per_class": 2, "views": 2, "training": short,
                    "teacher": {"name": "tiny"}, "teacher_training": adapted,
-                   "student_training": {"steps": 1}, "rounds": 2, "peek": 1}  # fmt: skip
+                   "assistant": "tiny", "student_training": {"steps": 1}, "rounds": 2, "peek": 1}  # fmt: skip
         return SimpleNamespace(**(vars(settings) | changed))
 
 
@@ -198,7 +206,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Small:
     [
         {"experiment": "examples", "method": "scratch"},
         {"experiment": "targets", "method": "permuted", "data": "birds"},
-        {"experiment": "teachers", "method": "hinton", "teacher": "small"},
+        {"experiment": "length", "method": "finetuned", "steps": 3},
+        {"experiment": "assistant", "method": "hinton"},
+        {"experiment": "teachers", "method": "hinton", "teacher": "small", "temperature": 2.0},
         {"experiment": "teacher_steps", "method": "hinton", "teacher_steps": 0},
         {"experiment": "students", "method": "hinton", "student": "shufflenetv2_narrow"},
     ],
@@ -207,7 +217,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Small:
 @pytest.mark.filterwarnings("ignore:The teacher is right")
 def test_every_kind_of_run_is_measured(small: Small, which: dict):
     row = lab03.run({"seed": 0, **which}, small)
-    measures = ["test", "inside", "mass"]
+    measures = ["test", "inside", "mass"] + (["assistant"] if which["experiment"] == "assistant" else [])
     measures += ["teacher_test", "agreement"] if which["experiment"].startswith("teacher") else []
     assert all(0 <= row[name] <= 1 for name in measures)
     assert ("examples" in row) == (which["method"] == "scratch")
