@@ -22,6 +22,7 @@ from torch import Tensor, nn
 import labkit
 from labkit import answer, check, data, engine, methods, models, views
 from labkit.bench import interval, lab04, pair, paired, read_results
+from labkit.bench import lab04_seen as seen
 from labkit.bench import lab04_tables as tables
 from labkit.bench.matrix import KINDS
 from labkit.data import stream
@@ -77,9 +78,9 @@ assert tests["teacher"].accuracy > tests["alone"].accuracy + 0.05, "nothing to t
 
 # %%
 # The mistake the student makes most often where the teacher is right, and where both look (layer 3).
-pick = lab04.telling(tests["teacher"], tests["alone"], n=4)
+pick = seen.telling(tests["teacher"], tests["alone"], n=4)
 few_birds = birds.test.subset(pick)
-look = {name: lab04.strongest(net, few_birds) for name, net in nets.items()}
+look = {name: seen.strongest(net, few_birds) for name, net in nets.items()}
 short = ["\n".join(name.rsplit(" ", 1)).replace(" ", "\n", 1) for name in birds.classes]
 said = {name: [short[c] for c in tests[name].predictions[pick]] for name in look}
 fig = maps.plot_attention(few_birds.images, [short[c] for c in few_birds.labels], look, said, size=1.2)
@@ -241,7 +242,7 @@ for b in stream(birds.train, 48, p.phase_steps, augment=birds.augment, device=de
 print(f"hint loss {losses[0]:.3f} -> {losses[-1]:.3f}; a map of zeros has {target.square().mean():.3f}")
 
 # %%
-far = lab04.moved(before[0], rookie) | {"connector": max(lab04.moved(before[1], link).values())}
+far = seen.moved(before[0], rookie) | {"connector": max(seen.moved(before[1], link).values())}
 print(Table(["part", "moved by, share of its length"], [[part, f"{x:.2f}"] for part, x in far.items()]))
 
 
@@ -484,7 +485,7 @@ for name, test in tests.items():
     print(f"{name:>9}: {test}")
 assert tests["distilled"].accuracy > tests["alone"].accuracy - 0.03, "the teacher should not hurt here"
 
-look["distilled"] = lab04.strongest(distilled, few_birds)
+look["distilled"] = seen.strongest(distilled, few_birds)
 said["distilled"] = [short[c] for c in tests["distilled"].predictions[pick]]
 fig = maps.plot_attention(few_birds.images, [short[c] for c in few_birds.labels], look, said, size=1.2)
 show(fig, "The same four birds with the attention of teacher, student alone and distilled student")
@@ -492,9 +493,9 @@ show(fig, "The same four birds with the attention of teacher, student alone and 
 # Over many birds: the share of the attention that lies on the bird, and on the parts that tell its species.
 some = birds.test.few(p.cka_per_class, seed=0)
 nets["distilled"] = distilled
-shares = lab04.looks(some, {name: lab04.strongest(net, some) for name, net in nets.items()})
+shares = seen.looks(some, {name: seen.strongest(net, some) for name, net in nets.items()})
 rows = [[name, *(f"{x:.0%}" for x in share.values())] for name, share in shares.items()]
-print(Table(["who looks", *(f"on the {part}" for part in lab04.PARTS)], rows))
+print(Table(["who looks", *(f"on the {part}" for part in seen.PARTS)], rows))
 
 # %% [markdown]
 # **See:** does the distilled student look where the teacher looks? Four birds prove nothing, the table counts over many:
@@ -524,7 +525,7 @@ show(
     "Test accuracy rises with the matched layer, from the line of the student alone past that of responses",
 )
 
-best = max(lab04.LAYERS, key=lambda i: interval(hints[i]).mean)
+best = max(seen.LAYERS, key=lambda i: interval(hints[i]).mean)
 print(f"You guessed layer {my_guess}; the best of {count} seeds is layer {best}.")
 print("best minus layers 0 to 3:", ", ".join(str(paired(hints[best], x)) for x in hints))
 
@@ -559,7 +560,7 @@ for n_images in (50, len(some)):
     print(f"noise, {n_images} images, 512 features: biased {biased:.2f}, unbiased {unbiased:.2f}")
 untrained = lab04.student(profile, "untrained", 0).to(device)
 stages = {"before training": untrained, "trained alone": alone, "distilled": distilled}
-matrices = {name: lab04.layer_cka(net, teacher, some) for name, net in stages.items()}
+matrices = {name: seen.layer_cka(net, teacher, some) for name, net in stages.items()}
 fig = maps.plot_cka(matrices, list("0123"), "Every student layer against every teacher layer (one seed)")
 show(fig, "Three 4x4 matrices of CKA between student and teacher layers: untrained, alone, distilled")
 

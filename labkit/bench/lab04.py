@@ -1,6 +1,7 @@
 """The runs behind lab 04: which layer, which weight, features with and without responses, what they change.
 
-`labkit bench --data aviary` compares the methods; here one question each: the layer of the hint, hints and
+`labkit bench --data aviary` compares the methods; here one question each: the layer of the hint and of the
+attention map, what is left of the hint when the maps are pooled, variants that take a method apart, hints and
 responses together (each alone stands in that comparison), how alike the layers of student and teacher are
 (CKA), and, on digits, the weight of the matched embedding.
 """
@@ -8,24 +9,18 @@ responses together (each alone stands in that comparison), how alike the layers 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
 from ..profiles import Profile
+from .lab04_seen import LAYERS, layer_cka
 
 if TYPE_CHECKING:
-    from ..data import ImageSet
-    from ..engine import Evaluation
+    from ..methods import Method
     from ..models import Classifier
 
-LAYERS = range(4)
-PARTS = ("bird", "telling parts")
 EVERYTHING = ("logits", "embedding", *(f"maps.{layer}" for layer in LAYERS))  # of a teacher, encoded once
 
 
@@ -48,6 +43,10 @@ def _sweeps(s: Any, seed: int) -> Iterator[dict[str, Any]]:
             yield {"experiment": "cka", "method": kind, "seed": seed, **where}
     for method, layer in product(s.layer_options, LAYERS):
         yield {"experiment": "layer", "method": method, "seed": seed, "layer": layer}
+    for side in s.pooled:
+        yield {"experiment": "pool", "method": "fitnet", "seed": seed, "pool": side}
+    for name in s.variants:
+        yield {"experiment": "variant", "method": name, "seed": seed}
 
 
 def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
@@ -61,11 +60,20 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
         return {**job, "test": round(float(found), 5)}
     if experiment == "weight":
         return {**job, "test": round(pre_fc_on_digits(profile, job["weight"], seed), 5)}
-    s = profile.lab(4)
-    asked = s.kinds[method] if experiment == "combine" else s.layer_options[method]
-    if experiment == "layer":
-        asked = {"method": method, **asked, "layers": [job["layer"]]}
-    return {**job, **_accuracies(profile, seed, json.dumps(asked, sort_keys=True))}
+    return {**job, **_accuracies(profile, seed, json.dumps(_asked(profile.lab(4), job), sort_keys=True))}
+
+
+def _asked(s: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """The method of a job with its options."""
+    method = job["method"]
+    match job["experiment"]:
+        case "combine":
+            return s.kinds[method]
+        case "variant":
+            return s.variants[method]
+        case "layer":
+            return {"method": method, **s.layer_options[method], "layers": [job["layer"]]}
+    return {"method": method, **s.layer_options[method], "layers": [LAYERS[-1]], "pool": job["pool"]}
 
 
 def student(profile: Profile, kind: str, seed: int, **how: Any) -> Classifier:
@@ -75,15 +83,35 @@ def student(profile: Profile, kind: str, seed: int, **how: Any) -> Classifier:
         profile: of which the settings are.
         kind: one of the preset's `kinds`, or 'untrained'.
         seed: draws labels, initialisation and order.
-        how: options of `pair.train`, such as `progress`.
+        how: options of `pair.fit`, such as `progress`.
     """
     from . import pair
 
     s = profile.lab(4)
     if kind == "untrained":
         return pair.create(s, "scratch", seed, s.per_class).deployed().eval()
-    options = dict(s.kinds[kind])
-    return pair.train(s, options.pop("method"), seed, s.per_class, bank=s.bank, **options, **how).model
+    return distil(s, s.kinds[kind], seed, **how)[1]
+
+
+def distil(s: Any, options: dict[str, Any], seed: int, **how: Any) -> tuple[Method, Classifier]:
+    """Train by a method and its options: the method, whose connectors were trained too, and the student.
+
+    Args:
+        s: the lab's settings.
+        options: `method`, its own options and, of the recipe, `pair.RECIPE`. With `fused: false` ReviewKD
+            compares every level by itself: no gate lets in what the deeper levels know.
+        seed: draws labels, initialisation and order.
+        how: options of `pair.fit`, such as `progress`.
+    """
+    from . import pair
+
+    options = dict(options)
+    recipe = {name: options.pop(name) for name in pair.RECIPE if name in options}
+    fused = options.pop("fused", True)
+    made = pair.create(s, options.pop("method"), seed, s.per_class, **options)
+    for fusion in () if fused else made.fusions:
+        fusion.gate = None
+    return made, pair.fit(s, made, seed, s.per_class, bank=s.bank, **recipe, **how).model
 
 
 @cache  # several experiments share a run
@@ -91,11 +119,11 @@ def _trained(profile: Profile, seed: int, asked: str) -> Classifier:
     """The student of one method with its options, as JSON."""
     from . import pair
 
-    s, options = profile.lab(4), json.loads(asked)
+    s = profile.lab(4)
     if s.bank:  # what any of the methods needs of the seed's teacher, encoded once
         teacher, _ = pair.adapted(s, seed, s.per_class)
         pair.teacher_bank(s, seed, s.per_class, teacher, EVERYTHING)
-    return pair.train(s, options.pop("method"), seed, s.per_class, bank=s.bank, **options).model
+    return distil(s, json.loads(asked), seed)[1]
 
 
 @cache
@@ -156,122 +184,3 @@ def pre_fc_on_digits(profile: Profile, weight: float, seed: int) -> float:
     method = methods.create("pre_fc", student=student, teacher=digits_teacher(profile), weight=weight)
     run = engine.fit(method, digits, seed=seed, progress=False, **s["training"])
     return engine.evaluate(run.model, digits.test).accuracy
-
-
-# What networks see ------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def maps_of(
-    model: Classifier, split: ImageSet, layers: Sequence[int] = LAYERS, side: int | None = None
-) -> list[Tensor]:
-    """Feature maps of every image of a split at some layers, each (N, C, h, w) on the CPU, in eval mode.
-
-    Args:
-        model: its mode is put back.
-        split: N images.
-        layers: positions 0..3 among the maps.
-        side: larger maps are average-pooled to this side; None keeps them as they are.
-    """
-    from ..data import batches
-
-    device, mode = next(model.parameters()).device, model.training
-    found: list[list[Tensor]] = [[] for _ in layers]
-    model.eval()
-    for batch in batches(split, 128, device=device):
-        maps = model(batch.image).maps
-        for kept, layer in zip(found, layers, strict=True):
-            x = maps[layer].float()
-            kept.append((F.adaptive_avg_pool2d(x, side) if side and x.shape[-1] > side else x).cpu())
-    model.train(mode)
-    return [torch.cat(kept) for kept in found]
-
-
-def layer_cka(
-    student: Classifier, teacher: Classifier, split: ImageSet, side: int = 4, unbiased: bool = True
-) -> Tensor:
-    """Linear CKA of every student layer with every teacher layer, (4, 4) float64.
-
-    Args:
-        student, teacher: run in eval mode on the same images.
-        split: N images, at least 4.
-        side: maps are average-pooled to this side, then flattened: coarse places count, fine ones don't.
-        unbiased: see `models.cka`.
-    """
-    from ..models import cka
-
-    ours, theirs = ([x.flatten(1) for x in maps_of(net, split, side=side)] for net in (student, teacher))
-    values = [[cka(x, y, unbiased=unbiased) for y in theirs] for x in ours]
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def strongest(model: Classifier, split: ImageSet, layer: int = 3, p: float = 2) -> Tensor:
-    """Attention of a network on every image, (N, h, w): mean over channels of |F|^p, each adding up to 1."""
-    (features,) = maps_of(model, split, (layer,))
-    attention = features.abs().pow(p).mean(1)
-    return attention / attention.sum((1, 2), keepdim=True).clamp(min=1e-12)
-
-
-def telling(teacher: Evaluation, student: Evaluation, n: int = 4) -> Tensor:
-    """Positions of n images that the teacher gets right and the student takes for one other class.
-
-    They show the student's most frequent mistake of this kind; where it was made fewer than n times, the next
-    most frequent ones follow.
-    """
-    lost = ((teacher.predictions == teacher.labels) & (student.predictions != student.labels)).nonzero()[:, 0]
-    kind = student.labels[lost] * len(student.classes) + student.predictions[lost]
-    _, inverse, counts = kind.unique(return_inverse=True, return_counts=True)
-    order = (counts[inverse] * len(counts) + inverse).argsort(descending=True, stable=True)
-    return lost[order][:n]
-
-
-def moved(before: nn.Module, after: nn.Module) -> dict[str, float]:
-    """How far each part of a network went in training: |after - before| / |before| over its parameters.
-
-    Parts are the first level of names, such as 'stem' and 'head'; of `stages` each for itself.
-    """
-    parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True):
-        path = name.removeprefix("net.").split(".")
-        part = path[1] if path[0] == "stages" else path[0]
-        parts.setdefault(part, []).append((old.detach().flatten(), new.detach().flatten()))
-    joined = {part: [torch.cat(side) for side in zip(*pairs, strict=True)] for part, pairs in parts.items()}
-    return {part: ((new - old).norm() / old.norm()).item() for part, (old, new) in joined.items()}
-
-
-def looks(split: Any, attention: dict[str, Tensor]) -> dict[str, dict[str, float]]:
-    """The share of each network's attention that lies on the bird, and on the parts that tell its species.
-
-    Args:
-        split: N images of the Aviary; others have no part maps, and give an empty answer.
-        attention: name -> (N, h, w), each image's adding up to 1.
-
-    Returns:
-        name -> part -> mean share in [0, 1]; 'chance' is the parts' share of the picture, 'centre' what a
-        network would reach that always looks at the middle.
-    """
-    from ..data.aviary import AviarySet, annotate
-
-    if not isinstance(split, AviarySet):
-        return {}
-    birds = annotate(split)
-    masks = dict(zip(PARTS, (birds.parts > 0, birds.discriminative()), strict=True))
-    side = next(iter(attention.values())).shape[-1]
-    flat = {"chance": torch.ones(1, side, side), "centre": _middle(side)}
-    flat = {name: (x / x.sum()).expand(len(split), -1, -1) for name, x in flat.items()}
-    return {
-        name: {part: _share(mask, values) for part, mask in masks.items()}
-        for name, values in (flat | attention).items()
-    }
-
-
-def _share(mask: Tensor, attention: Tensor) -> float:
-    covered = F.adaptive_avg_pool2d(mask[:, None].float(), attention.shape[-1])[:, 0]  # of each cell
-    return (covered * attention).sum((1, 2)).mean().item()
-
-
-def _middle(side: int) -> Tensor:
-    """A Gaussian over the picture, a quarter of its side wide: (1, side, side)."""
-    x = (torch.arange(side) + 0.5) / side - 0.5
-    bell = torch.exp(-0.5 * (x / 0.25) ** 2)
-    return torch.outer(bell, bell)[None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .lab04 import LAYERS
+from .lab04_seen import LAYERS
 from .results import Results
 from .stats import interval, paired
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data import Batch
@@ -30,6 +31,8 @@ class FitNet(Distillation):
 
     Args:
         layers: which of the four maps are hints, 0 shallow to 3 deep.
+        pool: both maps are averaged to at most this side before they are compared; None takes them as they
+            are, 1 asks *what* is in the image and no longer *where*.
         phases: 1 trains all terms together; 2 first trains the student up to the deepest hint layer, with the
             hints alone, then the whole student without hints.
         hint_share: of the training that the first of two phases takes, in (0, 1); the total stays the same.
@@ -50,6 +53,7 @@ class FitNet(Distillation):
         layers: Sequence[int] = (1,),
         phases: int = 1,
         hint_share: float = 0.5,
+        pool: int | None = None,
         **terms: Any,
     ) -> None:
         if phases not in (1, 2) or not 0 < hint_share < 1:
@@ -57,19 +61,27 @@ class FitNet(Distillation):
                 "phases must be 1 (joint) or 2 (hints first) and hint_share in (0, 1), but they are"
                 f" {phases} and {hint_share}."
             )
+        if pool is not None and pool < 1:
+            raise LabkitError(f"pool is the side of the maps that are compared, at least 1, not {pool}.")
         self.layers, self.phases, self.hint_share = check_layers(layers), phases, hint_share
+        self.pool = pool
         self.needs = tuple(f"maps.{i}" for i in self.layers)
         terms = {"kd_weight": float(phases == 2), **terms}
-        super().__init__(
-            student, teacher, layers=list(self.layers), phases=phases, hint_share=hint_share, **terms
-        )
+        options = {"layers": list(self.layers), "phases": phases, "hint_share": hint_share, "pool": pool}
+        super().__init__(student, teacher, **options, **terms)
         self.connectors = nn.ModuleDict(
             {str(i): connector(student.map_channels[i], teacher.map_channels[i]) for i in self.layers}
         )
 
     def match(self, student: Output, teacher: Output) -> Tensor:
         pairs = ((self.connectors[str(i)](student.maps[i]), teacher.maps[i]) for i in self.layers)
-        return torch.stack([hint_mse(*pooled_alike(*pair)) for pair in pairs]).sum()
+        return torch.stack([hint_mse(*self._at_one_size(*pair)) for pair in pairs]).sum()
+
+    def _at_one_size(self, student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, ...]:
+        alike = pooled_alike(student_map, teacher_map)
+        if self.pool is None or max(alike[0].shape[2:]) <= self.pool:
+            return alike
+        return tuple(F.adaptive_avg_pool2d(x, self.pool) for x in alike)
 
     def stages(self) -> list[Stage]:
         if self.phases == 1:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from labkit import data, engine, models
-from labkit.bench import lab04, lab04_tables, pair, paired, read_results
+from labkit.bench import lab04, lab04_seen, lab04_tables, pair, paired, read_results
 from labkit.bench.results import Results
 from labkit.data.aviary import annotate
 from labkit.engine import Evaluation
@@ -46,7 +46,9 @@ class Toy:
             },
             combined=["features"],
             compared=["neither", "features"],
-            layer_options={"attention": {"weight": 100}},
+            layer_options={"attention": {"weight": 100}, "fitnet": {"weight": 10}},
+            pooled=[1],
+            variants={"not fused": {"method": "reviewkd", "weight": 1.0, "fused": False}},
             digits=DIGITS,
             live="features",
             cka_per_class=1,
@@ -63,7 +65,7 @@ def toy():
 def test_every_kind_of_job_runs(toy):
     jobs = list(lab04.jobs(toy, 1))
     kinds = {job["experiment"]: job for job in jobs}
-    assert set(kinds) == {"combine", "cka", "layer", "weight"}
+    assert set(kinds) == {"combine", "cka", "layer", "pool", "variant", "weight"}
     for job in kinds.values():
         row = lab04.run(job, toy)
         assert {k: row[k] for k in job} == job
@@ -81,21 +83,32 @@ def test_jobs_are_distinct_and_say_what_they_run(setting):
     assert {*s.compared, *s.combined, s.live} <= set(s.kinds)
 
 
-def test_matched_layer_reaches_the_method(monkeypatch):
-    asked = []
+@pytest.mark.parametrize(
+    ("job", "method", "options"),
+    [
+        (("layer", "attention", {"layer": 2}), "attention", {"weight": 100, "layers": [2]}),
+        (("pool", "fitnet", {"pool": 1}), "fitnet", {"weight": 10, "layers": [3], "pool": 1}),
+        (("combine", "features", {}), "fitnet", {"layers": [1], "weight": 10}),
+        (("variant", "not fused", {}), "reviewkd", {"weight": 1.0}),
+    ],
+)
+def test_a_job_is_the_method_it_says(monkeypatch, job, method, options):
+    asked, gates = [], [SimpleNamespace(gate="open")]
 
-    def train(s, method, seed, per_class, **options):
-        asked.append((method, options))
-        return SimpleNamespace(model=None)
+    def create(s, name, seed, per_class, **given):
+        asked.append((name, given))
+        return SimpleNamespace(fusions=gates)
 
-    monkeypatch.setattr(pair, "train", train)
+    monkeypatch.setattr(pair, "create", create)
+    monkeypatch.setattr(pair, "fit", lambda *_, **__: SimpleNamespace(model=None))
     monkeypatch.setattr(pair, "adapted", lambda *_: (None, 1.0))
     monkeypatch.setattr(pair, "teacher_bank", lambda *_: None)
     monkeypatch.setattr(pair, "few", lambda *_: SimpleNamespace(val=None, test=None))
     monkeypatch.setattr(engine, "evaluate", lambda *_: SimpleNamespace(accuracy=0.5))
-    job, toy = {"experiment": "layer", "method": "attention", "seed": 0, "layer": 2}, Toy()
+    job, toy = {"experiment": job[0], "method": job[1], "seed": 0} | job[2], Toy()
     assert lab04.run(job, toy) == {**job, "val": 0.5, "test": 0.5}
-    assert asked == [("attention", {"bank": True, "weight": 100, "layers": [2]})]
+    assert asked == [(method, options)]
+    assert (gates[0].gate is None) == (job["method"] == "not fused")
     lab04.run(job, toy)
     assert len(asked) == 1  # a run that was made before is not made again
 
@@ -113,7 +126,15 @@ def test_the_preset_trains_as_the_comparison_does():
     both = {name: tuned["hinton"][name] for name in ("temperature",)}
     both |= {"ce_weight": tuned["hinton"]["hard_weight"], "kd_weight": 1 - tuned["hinton"]["hard_weight"]}
     assert ours.kinds["both"] == ours.kinds["features"] | both
-    assert ours.layer_options == {"fitnet": tuned["fitnet"]}
+    assert ours.layer_options == {name: tuned[name] for name in ("fitnet", "attention")}
+    quiet = {"ce_weight": tuned["hinton"]["hard_weight"]}
+    assert ours.kinds["quiet labels"] == ours.kinds["features"] | quiet
+    louder = {"method": "pre_fc"} | tuned["pre_fc"] | {"weight": 10 * tuned["pre_fc"]["weight"]}
+    assert list(ours.variants.values()) == [
+        ours.kinds["features"] | {"layers": [1, 3]},
+        louder,
+        {"method": "reviewkd", "fused": False} | tuned["reviewkd"],
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -124,16 +145,16 @@ def birds():
 def test_similarities_are_cka_of_pooled_maps(birds):
     torch.manual_seed(0)
     nets = [models.build("tiny", 60), models.build("small", 60)]
-    found = lab04.layer_cka(*nets, birds, side=2)
+    found = lab04_seen.layer_cka(*nets, birds, side=2)
     assert found.shape == (4, 4)
     for row, column in ((0, 0), (3, 1)):
         x, y = (
-            lab04.maps_of(net, birds, (layer,), side=2)[0].flatten(1)
+            lab04_seen.maps_of(net, birds, (layer,), side=2)[0].flatten(1)
             for net, layer in zip(nets, (row, column), strict=True)
         )
         assert x.shape[0] == len(birds)
         assert found[row, column] == pytest.approx(models.cka(x, y, unbiased=True))
-    same = lab04.layer_cka(nets[0], nets[0], birds)
+    same = lab04_seen.layer_cka(nets[0], nets[0], birds)
     torch.testing.assert_close(same.diagonal(), torch.ones(4, dtype=torch.float64))
     torch.testing.assert_close(same, same.T)
 
@@ -141,7 +162,7 @@ def test_similarities_are_cka_of_pooled_maps(birds):
 def test_measuring_leaves_the_network_as_it_was(birds):
     net = models.build("tiny", 60).train()
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    attention = lab04.strongest(net, birds)
+    attention = lab04_seen.strongest(net, birds)
     assert net.training
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     torch.testing.assert_close(attention.sum((1, 2)), torch.ones(len(birds)))
@@ -151,12 +172,12 @@ def test_looks_know_where_the_bird_is(birds):
     masks = (annotate(birds).parts > 0).float()
     perfect = masks / masks.sum((1, 2), keepdim=True)
     outside = (1 - masks) / (1 - masks).sum((1, 2), keepdim=True)
-    found = lab04.looks(birds, {"perfect": perfect, "outside": outside})
+    found = lab04_seen.looks(birds, {"perfect": perfect, "outside": outside})
     assert found["perfect"]["bird"] == pytest.approx(1, abs=1e-5)
     assert found["outside"]["bird"] == pytest.approx(0, abs=1e-5)
     assert found["chance"]["bird"] == pytest.approx(masks.mean().item(), abs=1e-5)
     assert found["chance"]["telling parts"] < found["chance"]["bird"] < found["centre"]["bird"] < 1
-    assert lab04.looks(data.load("digits").test, {"perfect": perfect}) == {}
+    assert lab04_seen.looks(data.load("digits").test, {"perfect": perfect}) == {}
 
 
 def test_telling_images_show_the_most_frequent_mistake():
@@ -166,8 +187,8 @@ def test_telling_images_show_the_most_frequent_mistake():
     teacher[5] = 1  # here the teacher is wrong too
     one_hot = torch.nn.functional.one_hot
     found = [Evaluation(one_hot(x, 3).float(), labels, tuple("abc")) for x in (teacher, student)]
-    assert lab04.telling(*found, n=2).tolist() == [2, 3]
-    assert sorted(lab04.telling(*found, n=9).tolist()) == [0, 2, 3, 4]
+    assert lab04_seen.telling(*found, n=2).tolist() == [2, 3]
+    assert sorted(lab04_seen.telling(*found, n=9).tolist()) == [0, 2, 3, 4]
 
 
 def test_moved_says_how_far_each_part_went():
@@ -176,7 +197,7 @@ def test_moved_says_how_far_each_part_went():
     with torch.no_grad():
         for x in other.net.stages.stage2.parameters():
             x.mul_(1.5)
-    found = lab04.moved(net, other)
+    found = lab04_seen.moved(net, other)
     assert list(found) == ["stem", "stage1", "stage2", "stage3", "stage4", "head"]
     assert found.pop("stage2") == pytest.approx(0.5)
     assert set(found.values()) == {0.0}

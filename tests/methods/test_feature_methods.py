@@ -73,6 +73,16 @@ def test_fitnet_by_the_formula(batch):
     torch.testing.assert_close(method.losses(batch, 0.0)["total"], total)
 
 
+@pytest.mark.parametrize("side", [1, 2, 99])
+def test_fitnet_compares_pooled_maps(batch, side):
+    method = create("fitnet", student=student(), teacher=teacher(), layers=(1,), pool=side).eval()
+    s, t = outputs(method, batch)
+    pair = method.connectors["1"](s.maps[1]), t.maps[1]
+    if side < t.maps[1].shape[-1]:
+        pair = tuple(F.avg_pool2d(x, x.shape[-1] // side) for x in pair)
+    torch.testing.assert_close(method.losses(batch, 0.0)["fitnet"], F.mse_loss(*pair))
+
+
 def test_attention_by_the_formula(batch):
     method = create("attention", student=student(), teacher=teacher(), layers=(3, 1)).eval()
     s, t = outputs(method, batch)
@@ -277,6 +287,7 @@ def test_another_networks_bank_is_refused(digits):
     ("name", "options", "part"),
     [
         ("fitnet", {"layers": (4,)}, "layers must be different positions 0..3 among the four maps, not (4,)"),
+        ("fitnet", {"pool": 0}, "pool is the side of the maps that are compared, at least 1, not 0."),
         ("fitnet", {"phases": 3}, "phases must be 1 (joint) or 2 (hints first)"),
         ("attention", {"layers": ()}, "layers must be different positions"),
         ("reviewkd", {"warmup": 2}, "warmup is a share of the training in [0, 1], but it is 2"),
