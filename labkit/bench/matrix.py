@@ -36,7 +36,8 @@ _FIELDS = ("experiment", "method", "seed", "per_class")
 class Kind:
     """A row of the table: its words, the method behind it, and the options that make it what it is.
 
-    `maps` says whether it reads the teacher's feature maps, `cost` how long a run takes beside the shortest.
+    `maps` says whether it reads the teacher's feature maps, `cost` how long a run takes beside the shortest,
+    `student` what it builds the student with beside the preset's options.
     """
 
     words: str
@@ -44,12 +45,16 @@ class Kind:
     options: dict[str, Any] = field(default_factory=dict)
     maps: bool = False
     cost: float = 1.0
+    student: dict[str, Any] = field(default_factory=dict)
 
 
+_PRETRAINED = {"weights": "pretrained"}  # where the teacher starts, too
 KINDS = {
     "scratch": Kind("student alone", "scratch"),
     "label_smoothing": Kind("label smoothing", "label_smoothing"),
+    "finetuned": Kind("pretrained student alone", "scratch", student=_PRETRAINED),
     "hinton": Kind("Hinton's KD", "hinton"),
+    "hinton finetuned": Kind("Hinton's KD, pretrained student", "hinton", student=_PRETRAINED),
     "takd": Kind("teacher assistant", "takd", cost=2.7),
     "pre_fc": Kind("pre-fc feature", "pre_fc"),
     "fitnet": Kind("FitNet, joint", "fitnet", maps=True, cost=1.1),
@@ -201,7 +206,7 @@ def run(job: Job, s: SimpleNamespace) -> Job:
         kind = KINDS[job["method"]]
         options = kind.options | {k: v for k, v in job.items() if k not in _FIELDS}
         recipe = {k: options.pop(k) for k in pair.RECIPE if k in options}
-        made = pair.create(s, kind.method, seed, per_class, **options)
+        made = pair.create(s, kind.method, seed, per_class, student=s.student | kind.student, **options)
         stored = made.teacher is not None and pair.teacher_bank(s, seed, per_class, made.teacher, s.outputs)
         done = pair.fit(s, made, seed, per_class, bank=stored, **recipe)
         model, accuracy = done.model, done.accuracy
