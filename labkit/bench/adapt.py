@@ -6,11 +6,12 @@ from the start under a random head loses much of what it knew (Kumar et al. 2022
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 
-from ..engine import Stage
+from ..engine import Recipe, Stage
 from ..errors import LabkitError
 from ..methods import Scratch
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from ..data import Batch, DataModule
     from ..engine import Run
+    from ..engine.bank_feed import Banks
+    from ..methods import Method
     from ..models import Classifier
 
 
@@ -31,6 +34,7 @@ class Adaptation(Scratch):
         student: the network to adapt, with a new head.
         head_lr: learning rate while the head trains alone; afterwards all takes that of `fit`.
         head_share: of the steps that train the head alone, in (0, 1).
+        alone: leave out the second stage.
 
     Raises:
         LabkitError: an option is outside its range.
@@ -38,7 +42,9 @@ class Adaptation(Scratch):
 
     name = "adaptation"
 
-    def __init__(self, student: Classifier, head_lr: float = 0.01, head_share: float = 0.3) -> None:
+    def __init__(
+        self, student: Classifier, head_lr: float = 0.01, head_share: float = 0.3, alone: bool = False
+    ) -> None:
         if not head_lr > 0 or not 0 < head_share < 1:
             raise LabkitError(
                 "head_lr must be greater than 0 and head_share in (0, 1), but they are"
@@ -46,14 +52,13 @@ class Adaptation(Scratch):
             )
         super().__init__(student)
         self.options = {"head_lr": head_lr, "head_share": head_share}
+        self.alone = alone
 
     def stages(self) -> list[Stage]:
         share = self.options["head_share"]
         head = self.student.head
-        return [
-            Stage("head", head, views="original", losses=self._head_losses, length=share, keep="last"),
-            Stage("all", self.student, length=1 - share),
-        ]
+        first = Stage("head", head, views="original", losses=self._head_losses, length=share, keep="last")
+        return [first] if self.alone else [first, Stage("all", self.student, length=1 - share)]
 
     def _head_losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """The head alone sees what the frozen network below it said once, where a bank has stored that."""
@@ -73,6 +78,8 @@ def adapt(
     net: Classifier,
     module: DataModule,
     *,
+    then: Method | None = None,
+    bank: Banks = None,
     seed: int = 0,
     head_lr: float = 0.01,
     head_share: float = 0.3,
@@ -86,29 +93,36 @@ def adapt(
     Args:
         net: as `build(name, num_classes, weights=...)` gives it; trained in place.
         module: what it learns from.
+        then: a method that trains `net` after its head, in a run of its own; None goes on with cross-entropy.
+        bank: of that method's frozen networks.
         seed: of the order and the augmentation.
         head_lr, head_share: see `Adaptation`; a share of 0 trains all from the start, for a network without
             pretrained weights.
-        out: folder of the run, or None.
+        out: folder of the run, or None; with `then` the head's is 'head' in it.
         resume: go on from the folder's last checkpoint.
         progress: show a bar.
         recipe: options of `fit`, such as steps, lr and batch_size.
     """
     from .. import engine
 
-    method, bank = Scratch(net), None
+    told = {"seed": seed, "resume": resume, "overwrite": not resume, "progress": progress}
+    begun = resume and then is not None and out is not None and (out / "last.safetensors").exists()
+    method, below = Scratch(net), None
+    if head_share and not begun:
+        method = Adaptation(net, head_lr, head_share, alone=then is not None)
+        below = engine.FeatureBank(net, module.train, outputs=("embedding",), keep=False, progress=progress)
+    if then is None:
+        return engine.fit(method, module, augment=module.augment, bank=below, out=out, **told, **recipe)
+    if below is not None:
+        engine.fit(method, module, bank=below, out=out and out / "head", **told, **recipe)
     if head_share:
-        method = Adaptation(net, head_lr, head_share)
-        bank = engine.FeatureBank(net, module.train, outputs=("embedding",), keep=False, progress=progress)
-    return engine.fit(
-        method,
-        module,
-        augment=module.augment,
-        bank=bank,
-        seed=seed,
-        out=out,
-        resume=resume,
-        overwrite=not resume,
-        progress=progress,
-        **recipe,
-    )
+        recipe = _rest(recipe, head_share, module)
+    return engine.fit(then, module, bank=bank, out=out, **told, **recipe)
+
+
+def _rest(recipe: dict[str, Any], share: float, module: DataModule) -> dict[str, Any]:
+    """The recipe of what follows a head that took its share of the steps."""
+    per_epoch = math.ceil(len(module.train) / recipe.get("batch_size", Recipe.batch_size))
+    steps = recipe.get("steps") or recipe["epochs"] * per_epoch
+    recipe = {k: v for k, v in recipe.items() if k not in ("steps", "epochs")}
+    return recipe | {"steps": max(1, round(steps * (1 - share)))}

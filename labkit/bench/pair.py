@@ -8,11 +8,14 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..data import DataModule
     from ..engine import FeatureBank, Run
     from ..methods import Method
@@ -21,10 +24,8 @@ if TYPE_CHECKING:
 RECIPE = ("lr", "weight_decay", "steps", "epochs")  # what `train` may change of the preset's training
 CONTROLS = ("scratch", "label_smoothing")  # they learn from the labels alone
 _VIEWS_SEED = 7  # of the stored views, apart from the seeds of runs
-# What this process has made already, for the jobs that follow. Of the banks, which may hold maps, the last.
-_MODULES: dict[str, Any] = {}
-_TEACHERS: dict[str, tuple[Any, float]] = {}
-_BANKS: dict[str, tuple[Any, Any]] = {}  # the teacher with its bank
+# What this process has made already, for the jobs that follow: 'modules', 'teachers', ... by their settings.
+KEPT: defaultdict[str, dict[str, Any]] = defaultdict(dict)
 
 
 def few(s: SimpleNamespace, per_class: int | None, seed: int) -> DataModule:
@@ -35,12 +36,13 @@ def few(s: SimpleNamespace, per_class: int | None, seed: int) -> DataModule:
     from .. import data
 
     options = {"name": s.data} if isinstance(s.data, str) else dict(s.data)
-    key = _key(options, per_class, seed)
-    if key not in _MODULES:
-        if len(_MODULES) > 3:
-            _MODULES.clear()
-        _MODULES[key] = data.load(seed=seed, per_class=per_class, **options)
-    return _MODULES[key]
+    key = key_of(options, per_class, seed)
+    kept = KEPT["modules"]
+    if key not in kept:
+        if len(kept) > 3:
+            kept.clear()
+        kept[key] = data.load(seed=seed, per_class=per_class, **options)
+    return kept[key]
 
 
 def adapted(
@@ -72,15 +74,16 @@ def adapted(
     from .adapt import adapt
 
     net = net or s.teacher
-    key = _key(s.data, net, s.teacher_training, seed, per_class)
-    if key not in _TEACHERS:
+    key = key_of(s.data, net, s.teacher_training, seed, per_class)
+    kept = KEPT["teachers"]
+    if key not in kept:
         module = few(s, per_class, seed)
         seed_everything(seed)
         teacher = models.build(num_classes=module.num_classes, **net)
         told = {"seed": seed, "progress": progress, "out": out, "resume": resume}
         run = adapt(teacher, module, **told, **s.teacher_training)
-        _TEACHERS[key] = run.model.requires_grad_(False).eval(), run.accuracy
-    return _TEACHERS[key]
+        kept[key] = run.model.requires_grad_(False).eval(), run.accuracy
+    return kept[key]
 
 
 def teacher_bank(
@@ -92,9 +95,7 @@ def teacher_bank(
     *,
     progress: bool | None = None,
 ) -> FeatureBank:
-    """What a teacher says of `s.views` fixed augmented views of the training images, as float16.
-
-    It lies in memory, or memory-mapped in the cache where the settings say `keep`.
+    """What a teacher says of `s.views` fixed augmented views of the training images.
 
     Args:
         s: the preset's settings.
@@ -104,33 +105,58 @@ def teacher_bank(
         outputs: what methods need: 'logits', 'embedding', 'maps.0' to 'maps.3'.
         progress: show a bar.
     """
+    return stored(s, "teacher", teacher, seed, per_class, outputs, views=s.views, progress=progress)
+
+
+def stored(
+    s: SimpleNamespace,
+    role: str,
+    net: nn.Module,
+    seed: int,
+    per_class: int | None,
+    outputs: tuple[str, ...] | None,
+    *,
+    views: int,
+    progress: bool | None = None,
+) -> FeatureBank:
+    """A frozen network's outputs for the training images, as float16; of each role the last bank is kept.
+
+    It lies in memory, or memory-mapped in the cache where the settings say `keep`. All roles see the same
+    views.
+
+    Args:
+        s: the preset's settings.
+        role: such as 'teacher'.
+        net: the network.
+        seed, per_class: of the label budget.
+        outputs: as for `FeatureBank`.
+        views: fixed augmented views of each image; 0 for the images as they are.
+        progress: show a bar.
+    """
+    from ..data import Augment
     from ..engine import FeatureBank
 
     module = few(s, per_class, seed)
-    key = _key(s.data, s.views, seed, per_class)
-    known, bank = _BANKS.get(key, (None, None))
-    if known is teacher and set(outputs) <= set(bank.names):
+    moving = views and module.augment != Augment()
+    key = key_of(s.data, views, seed, per_class)
+    kept = KEPT["banks"]
+    known, model, bank = kept.get(role, (None, None, None))
+    if known == key and model is net and set(outputs or bank.names) <= set(bank.names):
         return bank
+    kept.pop(role, None)  # before another is made: both may not fit into memory
     bank = FeatureBank(
-        teacher,
+        net,
         module.train,
-        views=s.views,
-        augment=module.augment,
+        views=views if moving else 1,
+        augment=module.augment if moving else None,
         seed=_VIEWS_SEED,
         outputs=outputs,
         dtype="float16",
         keep=getattr(s, "keep", False),
         progress=progress,
     )
-    _BANKS.clear()
-    _BANKS[key] = teacher, bank
+    kept[role] = key, net, bank
     return bank
-
-
-def forget() -> None:
-    """Drop the data, teachers and banks that this process keeps."""
-    for kept in (_MODULES, _TEACHERS, _BANKS):
-        kept.clear()
 
 
 def create(
@@ -145,19 +171,26 @@ def create(
 ) -> Method:
     """A method with its student, initialised by the seed alone, and the teacher where it asks one.
 
+    A method with a vision-language teacher gets that of the settings, and DAIT its trained intermediate: see
+    `vlm.arranged`, and `vlm.intermediate` for `anchors`, which such methods take.
+
     Args:
         s: the preset's settings.
         method: a name of `methods.available()`.
         seed: of the initialisation.
         per_class: labels per class, of the teacher where `guide` is None.
         student: another student than the preset's, a name or options of `build`.
-        guide: the teacher; None adapts the preset's.
+        guide: the teacher; None adapts, or loads, the preset's.
         options: the method's own.
     """
     from .. import methods, models
     from ..rng import seed_everything
 
-    if guide is None and asks(method, options):
+    if methods.asks_vlm(method):
+        from . import vlm
+
+        method, guide, options = vlm.arranged(s, method, seed, per_class, guide, options)
+    elif guide is None and asks(method, options):
         guide, _ = adapted(s, seed, per_class)
     if method == "takd":
         options = {"assistant": s.assistant, **options}
@@ -185,8 +218,8 @@ def train(
 
     Args:
         s, method, seed, per_class, student, guide: see `create`.
-        bank: where the frozen teacher's outputs are read: True makes a `teacher_bank` of what the method
-            needs, False runs the teacher in every step.
+        bank: where the frozen networks' outputs are read: True makes a bank of what the method needs, False
+            runs them in every step.
         progress: show bars.
         out: folder of the run.
         options: the method's own and, of the recipe, lr, weight_decay, steps or epochs.
@@ -214,24 +247,41 @@ def fit(
     """Train a method that `create` made, by the preset's recipe but for what `recipe` names."""
     from .. import engine
 
-    if method.teacher is None or not method.needs:
-        bank = False
-    if bank is True:
-        bank = teacher_bank(s, seed, per_class, method.teacher, method.needs, progress=progress)
-    ours = dict(s.training)
-    if {"steps", "epochs"} & recipe.keys():  # one of the two
-        ours = {k: v for k, v in ours.items() if k not in ("steps", "epochs")}
     return engine.fit(
         method,
         few(s, per_class, seed),
-        bank=bank or None,
+        bank=(banks(s, method, seed, per_class, progress) if bank is True else bank) or None,
         seed=seed,
         out=out,
         resume=resume,
         overwrite=not resume,
         progress=progress,
-        **ours | recipe,
+        **changed(s.training, recipe),
     )
+
+
+def banks(
+    s: SimpleNamespace, method: Method, seed: int, per_class: int | None, progress: bool | None = None
+) -> FeatureBank | dict[str, FeatureBank] | None:
+    """What a method's frozen networks say of its training images: of a teacher all of `s.outputs`, if set."""
+    from ..methods.vlm_teacher import ZeroShot
+
+    if isinstance(method.teacher, ZeroShot) or getattr(method, "only", None) == 2:
+        from . import vlm
+
+        return vlm.banks(s, method, seed, per_class, progress)
+    if method.teacher is None or not method.needs:
+        return None
+    outputs = tuple(dict.fromkeys((*getattr(s, "outputs", ()), *method.needs)))
+    return teacher_bank(s, seed, per_class, method.teacher, outputs, progress=progress)
+
+
+def changed(recipe: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with some of its options replaced; `steps` and `epochs` replace each other."""
+    ours = dict(recipe)
+    if {"steps", "epochs"} & new.keys():
+        ours = {k: v for k, v in ours.items() if k not in ("steps", "epochs")}
+    return ours | new
 
 
 def asks(method: str, options: dict[str, Any]) -> bool:
@@ -239,5 +289,6 @@ def asks(method: str, options: dict[str, Any]) -> bool:
     return method not in CONTROLS or bool(options.get("kd_weight"))
 
 
-def _key(*parts: Any) -> str:
+def key_of(*parts: Any) -> str:
+    """Plain settings as one string."""
     return json.dumps(parts, sort_keys=True, default=str)

@@ -24,7 +24,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("LABKIT_QUIET", "1")
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    pair.forget()
+    pair.KEPT.clear()
 
 
 DIGITS = {"data": "digits", "student": "digit_student", "teacher": "digit_teacher", "per_class": 5}
@@ -105,7 +105,7 @@ def test_a_killed_run_is_gone_on_with_and_ends_the_same(tmp_path: Path):
         distill("hinton", **options, out="killed")
     torch.set_num_threads(1)
     resumed = distill("hinton", **options, out="killed", resume=True)
-    pair.forget()
+    pair.KEPT.clear()
     whole = distill("hinton", **options, out="whole")
     for name in ("teacher", "hinton", "scratch"):
         assert torch.equal(resumed.tests[name][0].logits, whole.tests[name][0].logits)

@@ -197,7 +197,7 @@ class Small(Profile):
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Small:
     monkeypatch.setenv("LABKIT_QUIET", "1")
-    pair.forget()
+    pair.KEPT.clear()
     return Small(**vars(profile("cpu")))
 
 

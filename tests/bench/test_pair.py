@@ -28,7 +28,7 @@ def s() -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def teacher(s: SimpleNamespace):
-    pair.forget()
+    pair.KEPT.clear()
     return pair.adapted(s, 0, 2, progress=False)
 
 
@@ -129,9 +129,9 @@ def test_all_methods_start_from_the_same_student(s: SimpleNamespace, teacher):
 
 
 def test_controls_need_no_teacher_unless_they_distil(s: SimpleNamespace):
-    pair.forget()
+    pair.KEPT.clear()
     assert pair.create(s, "label_smoothing", 0, 2).teacher is None
-    assert not pair._TEACHERS
+    assert not pair.KEPT["teachers"]
     assert pair.create(s, "scratch", 0, 2, kd_weight=1.0).teacher is pair.adapted(s, 0, 2)[0]
 
 
