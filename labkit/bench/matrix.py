@@ -2,18 +2,18 @@
 
 Every method has the same steps, the same student and the same number of tried configurations; these are
 compared on validation images, at one budget and with a seed that is never reported. The teacher knows no more
-labels than its students. Teacher and bank are made once for each seed and budget, and serve all methods.
+labels than its students. What several methods learn from is made once for each seed and budget. A preset with
+a `roster` has a second experiment: some of the methods on other students.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import manifest
 from ..errors import LabkitError, unknown
@@ -21,48 +21,16 @@ from ..paths import shipped
 from ..profiles import preset, presets
 from . import pair
 from .grid import Job, fill
+from .matrix_rows import KINDS, REFERENCES, evaluated, first_stages, reference
 from .results import Results
 
-if TYPE_CHECKING:
-    from ..models import Classifier
-
 TUNING_SEED = 100  # never reported
+EARLY = 3  # seeds that are run at every budget before the rest: a table of all rows soon
 VECTORS = ("logits", "embedding")
 EVERYTHING = (*VECTORS, *(f"maps.{i}" for i in range(4)))
-_FIELDS = ("experiment", "method", "seed", "per_class")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A row of the table: its words, the method behind it, and the options that make it what it is.
-
-    `maps` says whether it reads the teacher's feature maps, `cost` how long a run takes beside the shortest,
-    `student` what it builds the student with beside the preset's options.
-    """
-
-    words: str
-    method: str
-    options: dict[str, Any] = field(default_factory=dict)
-    maps: bool = False
-    cost: float = 1.0
-    student: dict[str, Any] = field(default_factory=dict)
-
-
-_PRETRAINED = {"weights": "pretrained"}  # where the teacher starts, too
-KINDS = {
-    "scratch": Kind("student alone", "scratch"),
-    "label_smoothing": Kind("label smoothing", "label_smoothing"),
-    "finetuned": Kind("pretrained student alone", "scratch", student=_PRETRAINED),
-    "hinton": Kind("Hinton's KD", "hinton"),
-    "hinton finetuned": Kind("Hinton's KD, pretrained student", "hinton", student=_PRETRAINED),
-    "takd": Kind("teacher assistant", "takd", cost=2.7),
-    "pre_fc": Kind("pre-fc feature", "pre_fc"),
-    "fitnet": Kind("FitNet, joint", "fitnet", maps=True, cost=1.1),
-    "fitnet two-phase": Kind("FitNet, two phases", "fitnet", {"phases": 2}, maps=True, cost=1.1),
-    "attention": Kind("attention transfer", "attention", maps=True, cost=1.2),
-    "attention + kd": Kind("attention transfer + KD", "attention", {"kd_weight": 1.0}, maps=True, cost=1.2),
-    "reviewkd": Kind("ReviewKD", "reviewkd", maps=True, cost=1.8),
-}
+RECIPE = (*pair.RECIPE, "validate_every", "precision")  # what a roster may change of the training
+_FIELDS = ("experiment", "method", "seed", "per_class", "student", "stage1", "calibration")
+_COSTS = {"small": 2.2, "mobilenetv2_narrow": 2.0, "shufflenetv2_narrow": 2.0}  # beside a run of the student
 
 
 def bench_data(
@@ -100,11 +68,20 @@ def bench_data(
     command = f"labkit bench --data {name} --seeds {seeds}"
     if tune:  # what is reported names the command, not what was tried before
         command = Results.load(path).command if path.is_file() else f"labkit bench --data {name} --tune"
-    if not estimate:
-        _drop_outdated(path, wanted)
-    results = fill(__name__, wanted, s, path, command, estimate=estimate, workers=workers)
-    if not estimate:
-        _report(results, s if tune else setting(name, None, budgets), path, tune, ships=out is None)
+    if estimate:
+        return _estimate(wanted, s, path, workers)
+    _drop_outdated(path, wanted)
+    results = fill(__name__, wanted, s, path, command, workers=workers)
+    _report(results, s if tune else setting(name, None, budgets), path, tune, ships=out is None)
+    return results
+
+
+def _estimate(wanted: list[Job], s: SimpleNamespace, path: Path, workers: int | None) -> Results:
+    """Print the hours that each experiment would take."""
+    for experiment in dict.fromkeys(job["experiment"] for job in wanted):
+        print(f"{experiment}: ", end="", flush=True)
+        own = [job for job in wanted if job["experiment"] == experiment]
+        results = fill(__name__, own, s, path, "", estimate=True, workers=workers)
     return results
 
 
@@ -132,10 +109,14 @@ def setting(
     if name not in presets():
         raise unknown("comparison", name, presets())
     s = copy.deepcopy(preset(name))
+    s.references = getattr(s, "references", ["teacher"])
+    known = [*s.methods, *s.references]
     for method in methods or ():
-        if method not in s.methods:
-            raise unknown(f"method of the comparison '{name}'", method, s.methods)
-    s.methods = {m: s.methods[m] for m in methods or s.methods}
+        if method not in known:
+            raise unknown(f"method of the comparison '{name}'", method, known)
+    s.methods = {m: options for m, options in s.methods.items() if m in (methods or known)}
+    if methods and not s.methods:  # reference rows alone
+        s.references = [row for row in s.references if row in methods]
     if budgets is not None and min(budgets, default=0) < 1:
         raise LabkitError(f"A budget is a number of labels per class, at least 1, not {list(budgets)}.")
     s.budgets = list(budgets or s.budgets)
@@ -144,12 +125,27 @@ def setting(
 
 
 def jobs(s: SimpleNamespace, seeds: int) -> Iterator[Job]:
-    """The reported runs, budget by budget: the teacher, then every method with its chosen options."""
-    for per_class in s.budgets:
-        for seed in range(seeds):
-            yield _job("main", "teacher", seed, per_class)
+    """The reported runs, budget by budget: the reference rows, then every method with its chosen options."""
+    for some in (range(seeds)[:EARLY], range(seeds)[EARLY:]):
+        for per_class, seed in product(s.budgets, some):
+            for row in s.references:
+                yield _job("main", row, seed, per_class, **first_stages(s, row))
             for method, options in s.methods.items():
-                yield from (_job("main", method, seed, per_class, **options, **n) for n in lengths(s))
+                own = options | first_stages(s, method)
+                yield from (_job("main", method, seed, per_class, **own, **n) for n in lengths(s))
+    yield from _roster(s, seeds)
+
+
+def _roster(s: SimpleNamespace, seeds: int) -> Iterator[Job]:
+    """Some methods on other students, whose training may differ; the preset's own student is in the table."""
+    roster = getattr(s, "roster", {"per_class": 0})
+    if roster["per_class"] not in s.budgets:
+        return
+    others = {name: recipe for name, recipe in roster["students"].items() if name != s.student["name"]}
+    for seed, (name, recipe), method in product(range(seeds), others.items(), roster["methods"]):
+        if method in s.methods:
+            own = s.methods[method] | recipe | first_stages(s, method)
+            yield _job("roster", method, seed, roster["per_class"], student=name, **own)
 
 
 def lengths(s: SimpleNamespace) -> list[dict[str, int]]:
@@ -158,15 +154,23 @@ def lengths(s: SimpleNamespace) -> list[dict[str, int]]:
 
 
 def tuning_jobs(s: SimpleNamespace) -> Iterator[Job]:
-    """The tried configurations of every method."""
-    for method in s.methods:
-        for options in configurations(s, method):
-            yield _job("tuning", method, TUNING_SEED, s.tuned_at, **options)
+    """The tried configurations of every method, and of the first stages that several build on."""
+    for method in s.tried:
+        if method in s.methods or method in s.references:
+            yield from (_tuning_job(s, method, options) for options in configurations(s, method))
+
+
+def _tuning_job(s: SimpleNamespace, method: str, options: dict[str, Any]) -> Job:
+    tuned = getattr(REFERENCES.get(method), "tunes", "")
+    first = {name: chosen for name, chosen in first_stages(s, method).items() if name != tuned}
+    return _job("tuning", method, TUNING_SEED, s.tuned_at, **options, **first)
 
 
 def configurations(s: SimpleNamespace, method: str) -> list[dict[str, Any]]:
-    """All combinations of the values that the preset names as tried for a method."""
+    """What the preset names as tried for a method: a list, or all combinations of the values it lists."""
     tried = s.tried[method]
+    if isinstance(tried, list):
+        return tried
     return [dict(zip(tried, values, strict=True)) for values in product(*tried.values())]
 
 
@@ -174,21 +178,27 @@ def _job(experiment: str, method: str, seed: int, per_class: int | None, **optio
     return {"experiment": experiment, "method": method, "seed": seed, "per_class": per_class, **options}
 
 
-def group(job: Job) -> tuple[int, int | None]:
+def group(job: Job) -> tuple[str, int, int | None]:
     """What shares a teacher and a bank."""
-    return job["seed"], job["per_class"]
+    return job["experiment"], job["seed"], job["per_class"]
 
 
 def cost(job: Job) -> float:
     """The length of a run beside that of the shortest."""
     kind = KINDS.get(job["method"])
-    return (kind.cost if kind else 0.3) * job.get("epochs", 1)
+    return (kind.cost if kind else 0.3) * job.get("epochs", 1) * _COSTS.get(job.get("student"), 1.0)
 
 
 def prepare(job: Job, s: SimpleNamespace) -> None:
     """Make what the jobs of a group share."""
-    guide, _ = pair.adapted(s, job["seed"], job["per_class"])
-    pair.teacher_bank(s, job["seed"], job["per_class"], guide, s.outputs)
+    seed, per_class, roster = job["seed"], job["per_class"], job["experiment"] == "roster"
+    for row in s.references if not roster else ():
+        reference(s, row, seed, per_class)
+    for method in [m for m in s.methods if not roster or m in s.roster["methods"]]:
+        kind = KINDS[method]
+        options = {k: v for k, v in s.methods[method].items() if k not in RECIPE}
+        made = pair.create(s, kind.method, seed, per_class, **kind.options | options)
+        pair.banks(s, made, seed, per_class)
 
 
 def run(job: Job, s: SimpleNamespace) -> Job:
@@ -198,31 +208,29 @@ def run(job: Job, s: SimpleNamespace) -> Job:
     'confusion' the counts by true and predicted class, where it names the classes to draw; 'assistant' the
     test accuracy of the assistant that taught the student.
     """
-    seed, per_class = job["seed"], job["per_class"]
-    if job["method"] == "teacher":
-        model, accuracy = pair.adapted(s, seed, per_class)
-        taught = []
+    seed, per_class, tuning = job["seed"], job["per_class"], job["experiment"] == "tuning"
+    options = {k: v for k, v in job.items() if k not in _FIELDS}
+    anchors, taught = None, []
+    if job["method"] in REFERENCES:
+        model, anchors, accuracy = reference(s, job["method"], seed, per_class, **options)
     else:
         kind = KINDS[job["method"]]
-        options = kind.options | {k: v for k, v in job.items() if k not in _FIELDS}
-        recipe = {k: options.pop(k) for k in pair.RECIPE if k in options}
-        made = pair.create(s, kind.method, seed, per_class, student=s.student | kind.student, **options)
-        stored = made.teacher is not None and pair.teacher_bank(s, seed, per_class, made.teacher, s.outputs)
-        done = pair.fit(s, made, seed, per_class, bank=stored, **recipe)
+        options = kind.options | options
+        recipe = {k: options.pop(k) for k in RECIPE if k in options}
+        student = {"name": job["student"]} if "student" in job else s.student | kind.student
+        made = pair.create(s, kind.method, seed, per_class, student=student, **options)
+        done = pair.fit(s, made, seed, per_class, bank=True, **recipe)
         model, accuracy = done.model, done.accuracy
-        taught = list(getattr(made, "assistants", ()))
+        taught = [made.teacher] if kind.method == "takd_clip" else list(getattr(made, "assistants", ()))
     row = {**job, "val": round(accuracy, 5)}
-    return row if job["experiment"] == "tuning" else row | _tested(s, seed, per_class, model, taught)
+    return row if tuning else row | _tested(s, job, model, anchors, taught)
 
 
-def _tested(
-    s: SimpleNamespace, seed: int, per_class: int | None, model: Classifier, taught: list
-) -> dict[str, Any]:
-    from ..engine import evaluate
+def _tested(s: SimpleNamespace, job: Job, model: Any, anchors: Any, taught: list) -> dict[str, Any]:
     from ..engine.mistakes import families, mistakes
 
-    test = pair.few(s, per_class, seed).test
-    found = evaluate(model, test)
+    at = job["seed"], job["per_class"]
+    found = evaluated(s, *at, model, anchors)
     measured = {"test": found.accuracy}
     if getattr(s, "families", None):
         groups = None if s.families == "names" else s.families
@@ -230,7 +238,7 @@ def _tested(
     if getattr(s, "classes", None):
         measured["confusion"] = found.confusion.tolist()
     if taught:
-        measured["assistant"] = evaluate(taught[-1], test).accuracy
+        measured["assistant"] = evaluated(s, *at, taught[-1], None).accuracy
     return {name: v if isinstance(v, list) else round(v, 5) for name, v in measured.items()}
 
 
@@ -241,8 +249,7 @@ def best(s: SimpleNamespace, results: Results, method: str) -> tuple[dict[str, A
         LabkitError: a configuration was not run.
     """
     scores = [
-        results.values("val", **_job("tuning", method, TUNING_SEED, s.tuned_at, **options))[0]
-        for options in configurations(s, method)
+        results.values("val", **_tuning_job(s, method, options))[0] for options in configurations(s, method)
     ]
     top = max(scores)
     return configurations(s, method)[scores.index(top)], top
@@ -253,8 +260,8 @@ def _drop_outdated(path: Path, wanted: list[Job]) -> None:
     if not path.is_file():
         return
     results = Results.load(path)
-    names = (*_FIELDS, "epochs")
-    now = {tuple(job.get(n) for n in names): job for job in wanted if job["experiment"] == "main"}
+    names = ("experiment", "method", "seed", "per_class", "student", "epochs")
+    now = {tuple(job.get(n) for n in names): job for job in wanted if job["experiment"] != "tuning"}
 
     def stands(row: Job) -> bool:
         job = now.get(tuple(row.get(n) for n in names))

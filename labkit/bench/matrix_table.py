@@ -1,14 +1,16 @@
-"""The table, the claims and the figure of a data set's comparison, made from its results."""
+"""The tables, the claims and the figure of a data set's comparison, made from its results."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..paths import write_atomic
-from .matrix import KINDS, best, lengths
+from .matrix import KINDS, REFERENCES, best
+from .matrix_read import accuracy, best_of, done, gain, on_roster, rows, shown, values
 from .results import Results
 from .stats import Interval
 
@@ -26,60 +28,11 @@ CONTROLS = {
 CLAIMS = (("scratch", "label_smoothing"), ("finetuned",))
 
 
-def conditions(s: SimpleNamespace) -> dict[str, dict[str, Any]]:
-    """What the rows of one method differ in, in words, and how to select them."""
-    found = {}
-    for per_class in s.budgets:
-        for length in lengths(s):
-            labels = f"{per_class} label{'s' * (per_class > 1)}" if per_class else "all labels"
-            words = [labels] * (len(s.budgets) > 1 or not length) + [f"{n} epochs" for n in length.values()]
-            found[", ".join(words)] = {"per_class": per_class, **length}
-    return found
-
-
-def rows(results: Results, s: SimpleNamespace) -> dict[str, str]:
-    """The methods that were run, with their words."""
-    names = {"teacher": "teacher"} | {name: KINDS[name].words for name in s.methods}
-    return {name: words for name, words in names.items() if results.select(experiment="main", method=name)}
-
-
-def shown(results: Results, s: SimpleNamespace) -> dict[str, dict[str, Any]]:
-    """The conditions under which all these methods were run with the same seeds; others are not done yet."""
-    names = rows(results, s)
-    found = {}
-    for words, where in conditions(s).items():
-        seeds = {tuple(row["seed"] for row in results.select(**_wanted(name, where))) for name in names}
-        if len(seeds) == 1 and seeds != {()}:
-            found[words] = where
-    return found
-
-
-def accuracy(results: Results, method: str, where: dict[str, Any], measure: str = "test") -> Interval:
-    """Mean and interval of a method under one condition."""
-    return results.interval(measure, **_wanted(method, where))
-
-
-def values(results: Results, method: str, where: dict[str, Any], measure: str = "test") -> list[Any]:
-    """What was measured of a method under one condition, by seed."""
-    return results.values(measure, **_wanted(method, where))
-
-
-def gain(results: Results, method: str, control: str, where: dict[str, Any]) -> Interval:
-    """Paired difference of a method to a control under one condition."""
-    return results.gain(_wanted(method, where), _wanted(control, where))
-
-
-def _wanted(method: str, where: dict[str, Any]) -> dict[str, Any]:
-    if method == "teacher":  # it is the same however long its student trains
-        where = {"per_class": where["per_class"]}
-    return {"experiment": "main", "method": method, **where}
-
-
 def table(results: Results, s: SimpleNamespace) -> Table:
     """Accuracy of every method under every condition, and its paired gains under the first."""
     from ..views import Table
 
-    where, words = shown(results, s), rows(results, s)
+    where, words, results = shown(results, s), rows(results, s), done(results, s)
     first = next(iter(where))
     controls = {name: title for name, title in CONTROLS.items() if name in words}
     inside = any("inside" in row for row in results.rows)
@@ -89,12 +42,12 @@ def table(results: Results, s: SimpleNamespace) -> Table:
     for method, name in words.items():
         line = [name, *(accuracy(results, method, chosen) for chosen in where.values())]
         for control in controls:
-            alike = method in (control, "teacher")
+            alike = method == control or method in REFERENCES
             line.append("" if alike else gain(results, method, control, where[first]))
         if inside:
             line.append(accuracy(results, method, where[first], "inside"))
         body.append(line)
-        if method == "takd":
+        if method in ("takd", "takd_clip"):
             assistants = [accuracy(results, method, chosen, "assistant") for chosen in where.values()]
             body.append(["  its assistant", *assistants, *[""] * (len(columns) - 1 - len(where))])
     seeds = {name: len(values(results, next(iter(words)), chosen)) for name, chosen in where.items()}
@@ -109,16 +62,15 @@ def table(results: Results, s: SimpleNamespace) -> Table:
 
 def claims(results: Results, s: SimpleNamespace) -> list[str]:
     """For every condition, which methods are above the controls with intervals that exclude zero."""
-    words = rows(results, s)
-    found = []
-    for (name, where), wanted in product(shown(results, s).items(), CLAIMS):
+    words, conditions, results, found = rows(results, s), shown(results, s), done(results, s), []
+    for (name, where), wanted in product(conditions.items(), CLAIMS):
         controls = [control for control in wanted if control in words]
         if not controls:
             continue
         above = [
             title
             for method, title in words.items()
-            if method not in ("teacher", *CONTROLS)
+            if method not in (*REFERENCES, *CONTROLS)
             and all(_above(gain(results, method, control, where)) for control in controls)
         ]
         against = " and ".join(KINDS[control].words for control in controls)
@@ -126,25 +78,81 @@ def claims(results: Results, s: SimpleNamespace) -> list[str]:
     return found
 
 
+def differences(results: Results, s: SimpleNamespace) -> Table | None:
+    """The differences that the preset asks for, paired by seed, under every condition; None if for none.
+
+    Against several methods it is the best of them under that condition, by the test images, to their favour.
+    """
+    from ..views import Table
+
+    where, words = shown(results, s), rows(results, s)
+    body = _differences(done(results, s), s, words, where)
+    return Table(["points, paired by seed", *where], body) if body else None
+
+
+def _differences(
+    results: Results, s: SimpleNamespace, words: Mapping[str, str], where: Mapping[str, dict[str, Any]]
+) -> list[list[Any]]:
+    """A line for every pair of the preset whose methods are among `words`."""
+    body = []
+    for ours, others in _asked(s, words):
+        best = "the best of " * (len(others) > 1)
+        line = [f"{words[ours]} minus {best}{', '.join(words[name] for name in others)}"]
+        body.append(
+            line
+            + [gain(results, ours, best_of(results, others, chosen), chosen) for chosen in where.values()]
+        )
+    return body
+
+
+def _asked(s: SimpleNamespace, known: Container[str]) -> list[tuple[str, list[str]]]:
+    """The preset's differences, of known methods."""
+    pairs = [(a, [b] if isinstance(b, str) else b) for a, b in getattr(s, "differences", ())]
+    found = [(ours, [name for name in others if name in known]) for ours, others in pairs if ours in known]
+    return [(ours, others) for ours, others in found if others]
+
+
+def roster(results: Results, s: SimpleNamespace) -> Table | None:
+    """Accuracy of some methods on every student of the roster, and their differences; None if not run yet."""
+    from ..views import Table
+
+    found, where = on_roster(results, s)
+    if not where:
+        return None
+    words = {method: KINDS[method].words for method in s.roster["methods"]}
+    body = [[name, *(accuracy(found, m, chosen) for chosen in where.values())] for m, name in words.items()]
+    body += _differences(found, s, words, where)
+    seeds = len({row["seed"] for row in found.rows})
+    short = {name: recipe["steps"] for name, recipe in s.roster["students"].items() if "steps" in recipe}
+    note = f"{s.roster['per_class']} labels per class, {seeds} seeds, {s.training['steps']} steps"
+    note += f" ({', '.join(f'{name} {steps}' for name, steps in short.items())})." if short else "."
+    return Table(["test accuracy, %", *where], body, note=note)
+
+
 def _above(difference: Interval) -> bool:
     return difference.mean > 0 and difference.excludes_zero
 
 
 def picture(results: Results, s: SimpleNamespace) -> Figure:
-    """Every method but the teacher under every condition; lines show the student alone."""
-    from ..views.comparison import plot_methods
+    """Every method under every condition: curves over three budgets or more, else a row of intervals each."""
+    from ..views.comparison import plot_budgets, plot_methods
 
-    where, words = shown(results, s), rows(results, s)
-    students = {method: name for method, name in words.items() if method != "teacher"}
-    values = {
-        name: [accuracy(results, method, chosen) for chosen in where.values()]
-        for method, name in students.items()
-    }
+    where, words, results = shown(results, s), rows(results, s), done(results, s)
+    levels = {name: [accuracy(results, name, chosen) for chosen in where.values()] for name in words}
+    budgets = [chosen["per_class"] for chosen in where.values()]
     title = f"Student {s.student['name']}, teacher {s.teacher['name']}"
+    if len(set(s.budgets)) > 2:
+        bold = {name for pair in _asked(s, words) for name in (pair[0], *pair[1])}
+        named = {words[name]: level for name, level in levels.items()}
+        marked = {words[name] for name in bold}
+        flat = {words[name] for name in words if name in REFERENCES}
+        return plot_budgets(named, budgets, marked=marked, references=flat, title=title)
     if "teacher" in words:
-        levels = (f"{100 * accuracy(results, 'teacher', chosen).mean:.0f} %" for chosen in where.values())
-        title += f" ({', '.join(dict.fromkeys(levels))})"
-    return plot_methods(values, list(where), baseline=students.get("scratch"), title=title)
+        shares = (f"{100 * level.mean:.0f} %" for level in levels["teacher"])
+        title += f" ({', '.join(dict.fromkeys(shares))})"
+    students = {words[name]: level for name, level in levels.items() if name not in REFERENCES}
+    baseline = words.get("scratch")
+    return plot_methods(students, list(where), baseline=baseline, title=title)
 
 
 def write(results: Results, s: SimpleNamespace, path: Path) -> list[Path]:
@@ -158,8 +166,10 @@ def write(results: Results, s: SimpleNamespace, path: Path) -> list[Path]:
     if not shown(results, s):
         return []
     made, said = table(results, s), claims(results, s)
-    print(made, *said, sep="\n")
-    text = "\n\n".join([made.markdown(), "\n".join(f"- {claim}" for claim in said), made.note])
+    more = [part for part in (differences(results, s), roster(results, s)) if part is not None]
+    print(made, *said, *more, sep="\n")
+    parts = [made.markdown(), "\n".join(f"- {claim}" for claim in said), made.note]
+    text = "\n\n".join(parts + [text for part in more for text in (part.markdown(), part.note) if text])
     return [
         write_atomic(path.with_suffix(".md"), text + "\n"),
         write_atomic(path.with_suffix(".png"), png(picture(results, s))),
@@ -168,7 +178,9 @@ def write(results: Results, s: SimpleNamespace, path: Path) -> list[Path]:
 
 def write_tuning(results: Results, s: SimpleNamespace) -> None:
     """Print for every method the configuration that validation chose."""
-    for method in s.methods:
+    for method in s.tried:
+        if method not in s.methods and method not in s.references:
+            continue
         options, score = best(s, results, method)
         words = ", ".join(f"{name}: {value}" for name, value in options.items())
         print(f"  {method}: {{{words}}}  # {score:.1%} on validation")

@@ -1,8 +1,8 @@
-"""The figure of a comparison: one row per method, its interval under every condition."""
+"""The figures of a comparison: a row of intervals per method, or a curve over the label budgets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,3 +52,62 @@ def plot_methods(
     if len(conditions) > 1:
         fig.legend(loc="outside upper right", ncols=len(conditions), frameon=False)
     return fig
+
+
+def plot_budgets(
+    rows: Mapping[str, Sequence[Interval]],
+    budgets: Sequence[int],
+    *,
+    marked: Collection[str] = (),
+    references: Collection[str] = (),
+    title: str = "",
+) -> Figure:
+    """Accuracy over the label budget, one curve per row, each with its name at its right end.
+
+    Args:
+        rows: row in words -> one interval per budget, shares in [0, 1].
+        budgets: labels per class.
+        marked: rows in colour with their intervals; the others are grey and thin.
+        references: rows that no student was trained for, dotted.
+        title: the one message.
+    """
+    fig, axis = figure(width=9.0, height=1.2 + 0.27 * len(rows))
+    colours = iter([*_COLOURS, *(PALETTE[name] for name in ("purple", "sky", "black"))] * len(rows))
+    at, ends = np.arange(len(budgets)), {}
+    for name, levels in rows.items():
+        mean, half = np.array(levels).T
+        colour = next(colours) if name in marked else PALETTE["grey"]
+        dots = ":" if name in references else "-"
+        axis.plot(
+            at, mean, dots, color=colour, linewidth=2 if name in marked else 1, marker="o", markersize=3
+        )
+        if name in marked:
+            axis.errorbar(at, mean, yerr=np.nan_to_num(half), fmt="none", color=colour, capsize=3)
+        ends[name] = mean[-1], colour
+    low, high = axis.get_ylim()
+    names = sorted(ends, key=lambda name: ends[name][0])
+    heights = _apart([ends[name][0] for name in names], (high - low) / (len(names) + 0.5), low, high)
+    for name, height in zip(names, heights, strict=True):
+        level, colour = ends[name]
+        axis.annotate(
+            name, (at[-1], level), (at[-1] + 0.12 * max(1, at[-1]), height), color=colour, va="center",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 3},
+        )  # fmt: skip
+    axis.set_xlim(-0.1, at[-1] * 1.62 + 0.3)
+    axis.set_ylim(low, high)
+    axis.set_xticks(at, [str(budget) for budget in budgets])
+    axis.set(xlabel="labels per class", ylabel="test accuracy, mean and 95 % interval", title=title)
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    return fig
+
+
+def _apart(levels: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Rising levels, moved as little as it takes to lie `gap` apart within [low, high]."""
+    placed: list[float] = []
+    for level in levels:
+        placed.append(max(level, placed[-1] + gap if placed else low))
+    top = high
+    for i in reversed(range(len(placed))):  # what was pushed out at the top comes back down
+        placed[i] = top = min(placed[i], top)
+        top -= gap
+    return placed
