@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import Check, Misconception
+from ..values import kind
 from .lab04_attention import ATTENTION_MAP
 from .lab04_bug import BUG
 from .lab04_hcl import HCL
@@ -24,21 +25,34 @@ def _draw_connector(seed: int) -> tuple[Tensor, int]:
 
 
 def _observe_connector(make: Any, student_map: Tensor, teacher_channels: int) -> Any:
-    """What the module does with weights that don't depend on how it was initialised."""
+    """What the module does with weights that don't depend on how it was initialised.
+
+    A convolution's bias is set to 0: before a BatchNorm it changes nothing but the running mean.
+    """
     module = make(student_map.shape[1], teacher_channels)
     if not isinstance(module, nn.Module):
-        return module
-    generator = torch.Generator().manual_seed(7)
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            with torch.no_grad():
-                part.weight.copy_(torch.randn(part.weight.shape, generator=generator))
+        raise TypeError(
+            f"connector returned {kind(module)}, not a module: put the parts into one nn.Sequential"
+        )
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                part.weight.copy_(_numbers(part.weight))
+                if part.bias is not None:
+                    part.bias.zero_()
+            elif getattr(part, "weight", None) is not None:  # a norm's factor and shift
+                part.weight.copy_(_numbers(part.weight))
+                part.bias.copy_(_numbers(part.bias) + 1)
     module.train()
     return {
         "the output in training": module(student_map),
         "every parameter trains": all(p.requires_grad for p in module.parameters()),
         "the output in evaluation": module.eval()(student_map),
     }
+
+
+def _numbers(like: Tensor) -> Tensor:
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(7))
 
 
 def connector(student_channels: int, teacher_channels: int) -> nn.Module:
@@ -113,6 +127,29 @@ CONNECTOR = Check(
             _chain(_entry, lambda s, t: nn.ReLU(), lambda s, t: _conv(t, t), _norm),
             "So strong a connector could solve the task alone, and the student would learn little. One"
             " convolution, one norm.",
+        ),
+        Misconception(
+            "a ReLU before the norm",
+            _chain(_entry, lambda s, t: nn.ReLU(), _norm),
+            "A ReLU between the two clips the translation, and where it clips no gradient flows: formula (2)"
+            " has a convolution and a norm, nothing else.",
+        ),
+        Misconception(
+            "a norm at the student's width",
+            _chain(_entry, lambda s, t: nn.BatchNorm2d(s)),
+            "The norm stands behind the convolution: its channels are the teacher's.",
+        ),
+        Misconception(
+            "a norm without its factor and shift",
+            _chain(_entry, lambda s, t: nn.BatchNorm2d(t, affine=False)),
+            "With affine=False every channel stays at mean 0 and deviation 1, whatever the teacher's has:"
+            " the norm must be able to learn its factor and shift.",
+        ),
+        Misconception(
+            "a norm over all channels of an image",
+            _chain(_entry, lambda s, t: nn.GroupNorm(1, t)),
+            "That norm ties the channels of an image together. BatchNorm2d gives each channel its own mean"
+            " and deviation, shared over the batch.",
         ),
         Misconception(
             "a norm of each image by itself",

@@ -13,7 +13,7 @@ from ..checks import Check, Misconception, Property
 
 def _draw_attention(seed: int) -> tuple[Tensor, int, float]:
     """Features of both signs and unlike strength, a side to pool to, and an odd power."""
-    return torch.randn(3, 5, 6, 6) * (0.5 + torch.rand(3, 5, 1, 1)), 3, 3.0
+    return torch.randn(3, 5, 6, 6) * (0.5 + torch.rand(3, 5, 1, 1)), 2, 3.0
 
 
 def attention_map(features: Tensor, size: int, p: float = 2) -> Tensor:
@@ -74,6 +74,24 @@ ATTENTION_MAP = Check(
             " Formula (4) normalises every image over its positions.",
         ),
         Misconception(
+            "normalised before flattening",
+            lambda x, n, p: F.normalize(_strength(_pooled(x, n), p), dim=1).flatten(1),
+            "You normalised while the map still had rows and columns: dim=1 is its height there. Flatten"
+            " first, so that a row holds all positions of an image.",
+        ),
+        Misconception(
+            "each row of the map normalised",
+            lambda x, n, p: F.normalize(_strength(_pooled(x, n), p), dim=-1).flatten(1),
+            "You normalised while the map still had rows and columns: dim=-1 is its width there. Flatten"
+            " first, so that a row holds all positions of an image.",
+        ),
+        Misconception(
+            "channels normalised before their mean",
+            lambda x, n, p: F.normalize(_pooled(x, n).abs().pow(p), dim=1).mean(1).flatten(1),
+            "You normalised over the channels, at every position by itself: how strong a place is got lost."
+            " First the mean over channels, then length 1 over the positions.",
+        ),
+        Misconception(
             "normalised as one whole",
             lambda x, n, p: F.normalize(_strength(_pooled(x, n), p).flatten(), dim=0).view(len(x), -1),
             "You divided the whole batch by one length. Each image has its own.",
@@ -111,6 +129,18 @@ ATTENTION_MAP = Check(
             " where they are strong.",
         ),
         Misconception(
+            "the absolute value before pooling",
+            lambda x, n, p: _unit(_strength(_pooled(x.abs(), n), p)),
+            "You pooled absolute values. Formula (4) takes features as they are: pool first, so that"
+            " opposite signs cancel, then |F|.",
+        ),
+        Misconception(
+            "resized by interpolation",
+            lambda x, n, p: _unit(_strength(F.interpolate(x, (n, n), mode="bilinear"), p)),
+            "Interpolation looks at a few neighbours of each new position and at no others. Average-pool:"
+            " F.adaptive_avg_pool2d.",
+        ),
+        Misconception(
             "resized without averaging",
             _resized,
             "You picked single positions out of the larger map. Average-pool it: F.adaptive_avg_pool2d.",
@@ -134,6 +164,24 @@ ATTENTION_MAP = Check(
             "divided by the sum",
             lambda x, n, p: F.normalize(_strength(_pooled(x, n), p).flatten(1), p=1, dim=1),
             "Your rows add up to 1. Formula (4) gives them length 1: the root of the sum of squares.",
+        ),
+        Misconception(
+            "divided by the sum of squares",
+            lambda x, n, p: (lambda m: m / m.square().sum(1, keepdim=True))(
+                _strength(_pooled(x, n), p).flatten(1)
+            ),
+            "The root is missing: formula (4) divides by the length, the *root* of the sum of squares.",
+        ),
+        Misconception(
+            "divided by the largest",
+            lambda x, n, p: F.normalize(_strength(_pooled(x, n), p).flatten(1), p=float("inf"), dim=1),
+            "Your largest position is 1. Formula (4) gives the whole row length 1.",
+        ),
+        Misconception(
+            "the power as the kind of length",
+            lambda x, n, p: F.normalize(_strength(_pooled(x, n), p).flatten(1), p=p, dim=1),
+            "The power p belongs to the activations. The length is always the usual one: leave out p= in"
+            " F.normalize.",
         ),
         Misconception(
             "a softmax over positions",

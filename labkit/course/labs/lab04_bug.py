@@ -113,6 +113,23 @@ def _both(student: nn.Module, hint: nn.Module) -> list[nn.Parameter]:
     return [*student.parameters(), *hint.parameters()]
 
 
+def _second_connector(
+    student: nn.Module, teacher: nn.Module, hint: nn.Module, pairs: Iterable, layer: int, lr: float
+) -> list[float]:
+    """A connector of the answer's own, between two networks' maps, trained in place of the hint's."""
+    link = nn.Conv2d(student.convs[layer].out_channels, teacher.convs[layer].out_channels, 1)
+    return phase_one(student, teacher, _Bare(link), pairs, layer, lr)
+
+
+class _Bare(nn.Module):
+    def __init__(self, link: nn.Module) -> None:
+        super().__init__()
+        self.link = link
+
+    def forward(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
+        return F.mse_loss(self.link(student_map), teacher_map)
+
+
 BUG = Check(
     id="04-bug",
     title="the first phase, mended",
@@ -145,6 +162,12 @@ BUG = Check(
             _phase(lambda student, hint: student.parameters(), labels_too=True),
             "The first phase needs no labels; and the connector still doesn't move. Look at what the"
             " optimiser was given.",
+        ),
+        Misconception(
+            "a second connector",
+            _second_connector,
+            "`hint` has its connector inside already: no new one is needed, the old one must reach the"
+            " optimiser.",
         ),
         Misconception(
             "another layer",

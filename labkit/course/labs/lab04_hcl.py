@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,20 +37,25 @@ def hcl(student_map: Tensor, teacher_map: Tensor) -> Tensor:
 
 def _variant(
     s: Tensor, t: Tensor, *, halve_skipped: bool = False, divide: str = "weights", factor: float = 0.5,
-    sizes: tuple[int, ...] = (4, 2, 1), own: bool = True, at_most: bool = False, reduction: str = "mean",
-    pool: Any = F.adaptive_avg_pool2d,
+    sizes: tuple[int, ...] = (4, 2, 1), own: bool = True, at_most: bool = False, leave: bool = False,
+    late: bool = False, last: bool = False, distance: Any = F.mse_loss, pool: Any = F.adaptive_avg_pool2d,
 ) -> Tensor:  # fmt: skip
     """The loss with each of its parts switchable, for the wrong answers; the teacher as it comes."""
-    total = F.mse_loss(s, t, reduction=reduction) if own else torch.zeros(())
+    total = distance(s, t) if own else torch.zeros(())
     weight, weights, used = 1.0, float(own), int(own)
     for size in sizes:
         fits = size <= s.shape[-1] if at_most else size < s.shape[-1]
-        if fits or halve_skipped:
+        if leave and not fits:
+            break
+        if (fits or halve_skipped) and not late:
             weight *= factor
         if fits:
-            total = total + weight * F.mse_loss(pool(s, size), pool(t, size), reduction=reduction)
+            term = weight * distance(pool(s, size), pool(t, size))
+            total = term if last else total + term
             weights, used = weights + weight, used + 1
-    return total / {"weights": weights, "count": used, "nothing": 1.0}[divide]
+        weight *= factor if fits and late else 1.0
+    whole = {"weights": weights, "count": used, "nothing": 1.0, "pooled": weights - 1, "all": 1.875}
+    return total / whole[divide]
 
 
 def _switched(**switches: Any) -> Any:
@@ -95,6 +101,45 @@ HCL = Check(
             "Divide by the sum of the weights, 1 + 1/2 + ..., not by how many there are.",
         ),
         Misconception(
+            "the first term missing in the divisor",
+            _switched(divide="pooled"),
+            "You divided by the weights of the pooled sizes alone: the maps themselves have weight 1, which"
+            " belongs into the sum of the weights.",
+        ),
+        Misconception(
+            "one divisor for all maps",
+            _switched(divide="all"),
+            "1.875 is the sum of the weights of a large map. A small map uses fewer sizes: add up the"
+            " weights that were used.",
+        ),
+        Misconception(
+            "the weight halved after its use",
+            _switched(late=True),
+            "Your first pooled size still has weight 1: halve the weight before you use it.",
+        ),
+        Misconception(
+            "the loop left at a size too large",
+            _switched(leave=True),
+            "Maps of side 8 are right, smaller ones aren't: you leave the loop at the first size that does"
+            " not fit, and the sizes after it would. Go on with the next one.",
+        ),
+        Misconception(
+            "only the last size",
+            _switched(last=True),
+            "Each turn of your loop replaces what was there before: add the terms up.",
+        ),
+        Misconception(
+            "windows of that size",
+            _switched(pool=F.avg_pool2d),
+            "F.avg_pool2d(x, k) averages windows of k x k. What is asked is a map *of* k x k positions:"
+            " F.adaptive_avg_pool2d(x, k).",
+        ),
+        Misconception(
+            "absolute differences",
+            _switched(distance=F.l1_loss),
+            "Formula (6) has mean *squared* differences: F.mse_loss.",
+        ),
+        Misconception(
             "all sizes weighted alike",
             _switched(factor=1.0),
             "Every further pooled size counts half of the one before.",
@@ -122,7 +167,7 @@ HCL = Check(
         ),
         Misconception(
             "the sum over elements",
-            _switched(reduction="sum"),
+            _switched(distance=partial(F.mse_loss, reduction="sum")),
             "Each term is a mean over all elements of the maps at that size.",
         ),
         Misconception(

@@ -59,6 +59,34 @@ HINT_LOSS = Check(
             "You divided by the batch alone. Formula (3) also divides by channels and positions.",
         ),
         Misconception(
+            "the sum over the channels",
+            lambda r, u: (r - u.detach()).square().sum(1).mean(),
+            "You added up the channels and averaged the rest: a wider teacher would weigh more. Formula (3)"
+            " divides by the channels, too.",
+        ),
+        Misconception(
+            "the sum over the positions",
+            lambda r, u: (r - u.detach()).square().sum((2, 3)).mean(),
+            "You added up the positions and averaged the rest: an early, large map would weigh more. Formula"
+            " (3) divides by the positions, too.",
+        ),
+        Misconception(
+            "the mean of the plain differences",
+            lambda r, u: (r - u.detach()).mean(),
+            "Without the square, differences of opposite sign cancel. Formula (3) squares each of them.",
+        ),
+        Misconception(
+            "the square of the mean",
+            lambda r, u: (r - u.detach()).mean().square(),
+            "You averaged first and squared then, so that differences of opposite sign cancel. Square each"
+            " of them, then take the mean.",
+        ),
+        Misconception(
+            "the length of the difference",
+            lambda r, u: (r - u.detach()).norm(),
+            "That is the length of the difference, a root of a sum. Formula (3) is a mean of squares.",
+        ),
+        Misconception(
             "half the mean",
             lambda r, u: 0.5 * F.mse_loss(r, u.detach()),
             "The factor 1/2 belongs to the paper's sum; formula (3) has none.",

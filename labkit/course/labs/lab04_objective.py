@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -62,25 +62,47 @@ def objective(
 def _variant(
     student: Output, teacher: Output, labels: Tensor, connectors: Sequence[nn.Module],
     layers: Sequence[int], weight: float, kd_weight: float, temperature: float, *,
-    hard: float | None = None, divide: float = 1.0, take: slice = slice(None), shift: int = 0,
-    by_id: bool = False, on_all: bool = False, soft: float | None = None, swap: bool = False,
-    detach: bool = True, squared: bool = False,
+    hard: float = 1.0, divide: float = 1.0, take: slice = slice(None), shift: int = 0, loud: float = 1.0,
+    pick: Callable = lambda position, layer: (position, layer), detach: Sequence[str] = ("teacher",),
+    soft: Callable = lambda student, teacher, t: hinton_kd(student, teacher, t),
+    read: Callable = lambda student, teacher: student,
 ) -> Tensor:  # fmt: skip
-    """The objective with each of its parts switchable, for the wrong answers."""
-    total = F.cross_entropy(student.logits, labels) * (1.0 if hard is None else hard)
+    """The objective with each of its parts switchable, for the wrong answers.
+
+    Args:
+        student, teacher, labels, connectors, layers, weight, kd_weight, temperature: see `objective`.
+        hard, loud: factors of the labels and of the responses.
+        divide: what the sum of the hints is divided by.
+        take: which entries of `layers` count.
+        shift: added to every layer.
+        pick: (position, layer) -> (which connector, which layer).
+        detach: which sides of the hints get no gradient.
+        soft: (student's logits, teacher's, T) -> what the responses ask.
+        read: (student's logits, teacher's) -> what the labels are compared with.
+    """
+    total = hard * F.cross_entropy(read(student.logits, teacher.logits), labels)
     hints = []
     for position, layer in list(enumerate(layers))[take]:
-        connected = connectors[layer if by_id else position](student.maps[layer + shift])
-        target = teacher.maps[layer + shift]
-        hints.append(F.mse_loss(connected, target.detach() if detach else target))
-    first, second = (teacher, student) if swap else (student, teacher)
-    responses = hinton_kd(first.logits, second.logits, temperature) * (temperature**2 if squared else 1)
-    total = total + (kd_weight if soft is None else soft) * responses * (weight if on_all else 1)
-    return total + weight * sum(hints) / divide
+        link, layer = pick(position, layer)
+        pair = {
+            "student": connectors[link](student.maps[layer + shift]),
+            "teacher": teacher.maps[layer + shift],
+        }
+        hints.append(F.mse_loss(*(x.detach() if side in detach else x for side, x in pair.items())))
+    responses = soft(student.logits, teacher.logits, temperature)
+    return total + loud * kd_weight * responses + weight * sum(hints) / divide
 
 
 def _switched(**switches: Any) -> Any:
     return lambda *inputs: _variant(*inputs, **switches)
+
+
+def _backwards(
+    student: Output, teacher: Output, labels: Tensor, connectors: Sequence[nn.Module],
+    layers: Sequence[int], *_: float,
+) -> Tensor:  # fmt: skip
+    (link, layer), *_ = zip(connectors, layers, strict=True)
+    return hint_loss(student.maps[layer], link(teacher.maps[layer]))
 
 
 OBJECTIVE = Check(
@@ -96,9 +118,37 @@ OBJECTIVE = Check(
     misconceptions=(
         Misconception(
             "connectors picked by the layer's number",
-            _switched(by_id=True),
+            _switched(pick=lambda position, layer: (layer, layer)),
             "connectors[layer] is one too many: there is one connector for each *entry* of `layers`, so for"
             " layers (1, 3) they are numbers 0 and 1. Walk along both with zip.",
+        ),
+        Misconception(
+            "maps picked by the connector's number",
+            _switched(pick=lambda position, layer: (position, position)),
+            "Connector 0 belongs to the layer that stands first in `layers`, which need not be layer 0:"
+            " walk along both with zip, and take maps[layer].",
+        ),
+        Misconception(
+            "one connector for all layers",
+            _switched(pick=lambda position, layer: (0, layer)),
+            "Every layer has a connector of its own: walk along connectors and layers with zip.",
+        ),
+        Misconception(
+            "the connector on the teacher's map",
+            _backwards,
+            "The connector takes the *student's* map to the teacher's width; the teacher's map stays as it"
+            " is.",
+        ),
+        Misconception(
+            "student and teacher swapped in the hints",
+            _switched(detach=("student",)),
+            "hint_loss takes the student's connected map first, then the teacher's, which it detaches: yours"
+            " teaches the teacher.",
+        ),
+        Misconception(
+            "the hints forgotten",
+            _switched(divide=float("inf")),
+            "No map is compared: add weight times the sum of the hints.",
         ),
         Misconception(
             "the mean over the layers",
@@ -126,13 +176,23 @@ OBJECTIVE = Check(
             "The cross-entropy with the labels is missing.",
         ),
         Misconception(
+            "the teacher's logits with the labels",
+            _switched(read=lambda student, teacher: teacher),
+            "Your cross-entropy is the *teacher's*, which learns no more: it takes student.logits.",
+        ),
+        Misconception(
+            "a softmax before the cross-entropy",
+            _switched(read=lambda student, teacher: student.softmax(1)),
+            "F.cross_entropy takes logits, it has the softmax in it: yours applies two.",
+        ),
+        Misconception(
             "the responses forgotten",
-            _switched(soft=0.0),
+            _switched(loud=0.0),
             "The teacher's logits are not used: add kd_weight times hinton_kd.",
         ),
         Misconception(
             "the responses without their weight",
-            _switched(soft=1.0),
+            _switched(loud=1 / KD_WEIGHT),
             "kd_weight is not used: multiply the distillation loss by it.",
         ),
         Misconception(
@@ -147,22 +207,42 @@ OBJECTIVE = Check(
         ),
         Misconception(
             "the hints' weight on the responses too",
-            _switched(on_all=True),
+            _switched(loud=WEIGHT),
             "`weight` belongs to the sum of the hints alone; the responses have kd_weight.",
         ),
         Misconception(
+            "the responses once for each layer",
+            _switched(loud=float(len(LAYERS))),
+            "The responses are added in every turn of the loop over layers: they belong behind it, once.",
+        ),
+        Misconception(
+            "the two weights exchanged",
+            lambda *inputs: _variant(*inputs[:5], inputs[6], inputs[5], inputs[7]),
+            "`weight` belongs to the hints, `kd_weight` to the responses: yours are exchanged.",
+        ),
+        Misconception(
+            "the temperature left out",
+            _switched(soft=lambda s, t, T: hinton_kd(s, t)),
+            "hinton_kd has a temperature of its own where it is given none: pass `temperature`.",
+        ),
+        Misconception(
+            "a temperature of 1",
+            _switched(soft=lambda s, t, T: hinton_kd(s, t, 1.0)),
+            "The responses are not softened: pass `temperature` to hinton_kd.",
+        ),
+        Misconception(
             "a second T²",
-            _switched(squared=True),
+            _switched(soft=lambda s, t, T: T**2 * hinton_kd(s, t, T)),
             "hinton_kd already contains T².",
         ),
         Misconception(
             "student and teacher swapped in the responses",
-            _switched(swap=True),
+            _switched(soft=lambda s, t, T: hinton_kd(t, s, T)),
             "hinton_kd takes the student's logits first, then the teacher's.",
         ),
         Misconception(
             "a gradient into the teacher",
-            _switched(detach=False),
+            _switched(detach=()),
             "The value is right, but the teacher's maps receive a gradient: call your hint_loss, or detach"
             " them.",
         ),
