@@ -192,8 +192,8 @@ def create(
         method, guide, options = vlm.arranged(s, method, seed, per_class, guide, options)
     elif guide is None and asks(method, options):
         guide, _ = adapted(s, seed, per_class)
-    if method == "takd":
-        options = {"assistant": s.assistant, **options}
+    if method == "takd" and "assistant" not in options:
+        options["assistant"] = s.assistant
     net = {"name": student} if isinstance(student, str) else student or s.student
     module = few(s, per_class, seed)
     seed_everything(seed)  # the same student for every method: it is built first

@@ -23,13 +23,13 @@ def s() -> Iterator[SimpleNamespace]:
     yield SimpleNamespace(
         data={"name": "aviary", "size": "mini"},
         student={"name": "tiny"},
-        teacher={"name": "small", "weights": "pretrained"},
-        intermediate={"name": "small", "weights": "pretrained"},
+        teacher={"name": "tiny", "weights": "pretrained"},
+        intermediate={"name": "tiny", "weights": "pretrained"},
         vlm="aviary-clip",
         prompts="a photo of a {}",
         calibration={"n_ctx": 4, "epochs": 2},
         teacher_training={"steps": 8, "batch_size": 32, "lr": 0.002, "head_lr": 0.03, "head_share": 0.75},
-        training={"steps": 3, "batch_size": 32, "lr": 0.01, "validate_every": 2},
+        training={"steps": 1, "batch_size": 32, "lr": 0.01},
         views=2,
     )
     pair.KEPT.clear()
@@ -126,46 +126,39 @@ def test_the_control_has_the_same_steps(s: SimpleNamespace, tmp_path):
     control, _ = pair.adapted(s, 0, BUDGET)
     module = pair.few(s, BUDGET, 0)
     seed_everything(0)
-    net = models.build("small", 60, weights="pretrained")
+    net = models.build("tiny", 60, weights="pretrained")
     run = adapt(
         net, module, then=methods.create("scratch", student=net), out=tmp_path / "run", **s.teacher_training
     )
     assert weights_equal(run.model, control)
     head = engine.load_run(tmp_path / "run" / "head")
     assert (head.history[-1]["step"], len(run.losses)) == (6, 2)
-    s2 = dict(s.teacher_training, epochs=2)
-    s2.pop("steps")
-    assert len(adapt(net, module, then=methods.create("scratch", student=net), **s2).losses) == 2
+    in_epochs = {k: v for k, v in s.teacher_training.items() if k != "steps"} | {"epochs": 2}
+    assert len(adapt(net, module, then=methods.create("scratch", student=net), **in_epochs).losses) == 2
 
 
 @pytest.mark.parametrize(
     ("name", "options", "kept"),
     [
-        ("kd_clip", {}, ["vlm"]),
-        ("rkd_clip", {}, ["vlm"]),
-        ("vl2lite", {}, ["vlm"]),
-        ("vl2lite", {"anchors": "calibrated"}, ["vlm"]),
-        ("pand", {}, ["vlm"]),
-        ("pand", {"anchors": "fixed"}, ["vlm"]),
-        ("dait", {}, ["intermediate"]),
-        ("dait", {"transfer": "logit", "transfer_views": "augment"}, ["intermediate"]),
-        ("dait", {"anchors": "calibrated", "stage1": {"k": 1.0}}, ["intermediate"]),
-        ("dait", {"only": None, "intermediate": "small"}, ["vlm"]),
-        ("takd_clip", {"temperature": 2.0}, ["bank"]),
+        ("rkd_clip", {}, "vlm"),
+        ("vl2lite", {"anchors": "calibrated"}, "vlm"),
+        ("dait", {"transfer": "logit", "transfer_views": "augment"}, "intermediate"),
+        ("dait", {"only": None, "intermediate": "tiny"}, "vlm"),
+        ("takd_clip", {"temperature": 2.0}, "bank"),
     ],
 )
-def test_methods_train_from_stored_outputs_as_from_the_networks(s, name, options, kept):
-    """With and without banks: float16 and the two forward passes' shapes make the small difference."""
-    recipe = {"lr": 1e-4, "weight_decay": 0.0}
-    still = SimpleNamespace(**vars(s) | {"training": {**s.training, "steps": 2}})
-    run = pair.train(still, name, 0, BUDGET, **options, **recipe)
-    assert sorted(run.config["banks"]) == kept
+def test_methods_learn_from_stored_outputs(s: SimpleNamespace, name: str, options: dict, kept: str):
+    run = pair.train(s, name, 0, BUDGET, **options)
+    assert list(run.config["banks"]) == [kept]
     assert torch.isfinite(torch.tensor(run.losses)).all()
-    again = pair.train(still, name, 0, BUDGET, **options, **recipe)
-    assert again.losses == run.losses, "what is kept changes nothing"
-    if "augment" not in options.values() and name == "dait" and "only" not in options:
-        live = pair.train(still, name, 0, BUDGET, bank=False, **options, **recipe)
-        assert live.losses == pytest.approx(run.losses, rel=5e-3)
+
+
+def test_what_is_kept_changes_no_number(s: SimpleNamespace):
+    """A second training finds the intermediate and its bank; float16 makes the difference to a live one."""
+    kept = [pair.train(s, "dait", 0, BUDGET, steps=2).losses for _ in range(2)]
+    assert kept[0] == kept[1]
+    live = pair.train(s, "dait", 0, BUDGET, steps=2, bank=False)
+    assert live.losses == pytest.approx(kept[0], rel=5e-3)
 
 
 def test_what_each_method_is_given(s: SimpleNamespace):
@@ -178,7 +171,7 @@ def test_what_each_method_is_given(s: SimpleNamespace):
     dait = pair.create(s, "dait", 0, BUDGET, transfer="logit", ira_weight=0.0)
     assert (dait.only, dait.teacher) == (2, None)
     assert dait.intermediate is vlm.intermediate(s, 0, BUDGET, ira_weight=0.0)[0]
-    own = models.build("small", 60)
+    own = models.build("tiny", 60)
     assert pair.create(s, "dait", 0, BUDGET, intermediate=own).intermediate is own
     last = pair.create(s, "takd_clip", 0, BUDGET, hard_weight=0.3)
     assert (last.name, last.options["hard_weight"], len(last.assistants)) == ("takd", 0.3, 0)
@@ -189,6 +182,6 @@ def test_what_each_method_is_given(s: SimpleNamespace):
 
 
 def test_both_stages_in_one_run_take_the_first_ones_options(s: SimpleNamespace):
-    both = pair.create(s, "dait", 0, BUDGET, only=None, intermediate="small", stage1={"sia_weight": 0.5})
+    both = pair.create(s, "dait", 0, BUDGET, only=None, intermediate="tiny", stage1={"sia_weight": 0.5})
     assert (both.only, both.sia_weight) == (None, 0.5)
     assert both.teacher is not None
