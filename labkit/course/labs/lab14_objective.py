@@ -1,0 +1,246 @@
+"""The whole objective of PAND's second stage: labels, alignment with images and texts, neighbourhoods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...losses import semantic_image_alignment, vl2lite_linguistic, vl2lite_visual
+from ...losses.language import CLIP_SCALE as S
+from ...models import Output
+from ..checks import Check, Misconception
+from .lab14_relation import neighbourhood_loss
+
+_K, _WEIGHT = 2, 0.6
+
+
+def _draw_objective(seed: int) -> tuple[Tensor, ...]:
+    """Student logits and embedding, labels, the model's images and anchors, both condensed, e and slope."""
+    v, anchors = F.normalize(torch.randn(6, 7), dim=1), F.normalize(torch.randn(4, 7), dim=1)
+    student = torch.randn(6, 4), 2 * torch.randn(6, 5)
+    condensed = 3 * torch.randn(6, 5), 3 * torch.randn(4, 5)
+    e, slope = 0.3 + 0.4 * torch.rand(()), torch.tensor(0.9 if seed % 2 == 0 else 5.0)
+    return *student, torch.randint(4, (6,)), v, anchors, *condensed, e, slope
+
+
+def _observe_objective(
+    answer: Any, logits: Tensor, embedding: Tensor, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor,
+    text: Tensor, e: Tensor, slope: Tensor,
+) -> Any:  # fmt: skip
+    student = Output(logits, embedding, (None,) * 4, None)
+    return answer(student, labels, v, anchors, image, text, e.item(), slope.item(), _K, _WEIGHT)
+
+
+def pand_loss(
+    student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, e: float,
+    slope: float = 1 / 8, k: int = 3, weight: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """The loss of one batch in PAND's second stage, a scalar.
+
+    Args:
+        student: with `logits` (B, C) and `embedding` (B, D).
+        labels: (B,).
+        v: (B, E) unit vectors, the model's embeddings of the images.
+        anchors: (C, E) unit vectors, the calibrated class texts.
+        image: (B, D), condensed v.
+        text: (C, D), condensed anchors.
+        e: share of the training that is done, in [0, 1).
+        slope: of the labels' share.
+        k: neighbours.
+        weight: of the neighbourhood term.
+    """
+    h = F.normalize(student.embedding, dim=1)
+    visual = vl2lite_visual(h, F.normalize(image, dim=1))
+    linguistic = semantic_image_alignment(h, v, text, 2.0, S, vlm_text_emb=anchors)
+    relation = neighbourhood_loss(student.logits, S * v @ anchors.T, k)
+    share = min(1.0, slope * e)
+    ce = F.cross_entropy(student.logits, labels)
+    return share * ce + (1 - share) * (visual + linguistic) / 2 + weight * relation
+
+
+def _loss(
+    student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, e: float,
+    slope: float, k: int, weight: float, *, clip: bool = True, swap: bool = False, half: float = 2.0,
+    halved: str = "both", text_factor: float = 1.0, raw_h: bool = False, raw_image: bool = False,
+    still: bool = False, scale: float = S, divide: float = 1.0, inside: bool = False, by_text: bool = False,
+    temperature: float = 2.0, image_too: bool = True, text_too: bool = True, slope_power: int = 1,
+) -> Tensor:  # fmt: skip
+    """The loss with each of its parts switchable."""
+    h = F.normalize(student.embedding, dim=1)
+    condensed = image if raw_image else F.normalize(image, dim=1)
+    visual = vl2lite_visual(student.embedding if raw_h else h, condensed.detach() if still else condensed)
+    linguistic = semantic_image_alignment(h, v, text, temperature, scale, vlm_text_emb=anchors)
+    logits = S * h @ F.normalize(text, dim=1).T if by_text else student.logits
+    relation = weight * neighbourhood_loss(logits, scale * v @ anchors.T / divide, k)
+    share = slope**slope_power * e
+    share = min(1.0, share) if clip else share
+    share = 1 - share if swap else share
+    visual, linguistic = image_too * visual, text_too * text_factor * linguistic
+    both = (visual + linguistic) / half if halved == "both" else visual / 2 + linguistic
+    both = both + relation if inside else both
+    ce = F.cross_entropy(student.logits, labels)
+    return share * ce + (1 - share) * both + (0 if inside else relation)
+
+
+def _wrong(**switches: Any) -> Any:
+    return lambda *inputs: _loss(*inputs, **switches)
+
+
+def _vl2lite(
+    student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, *rest: Any
+):
+    """Its text term, with the factor 1/2 of the authors' code."""
+    right = pand_loss(student, labels, v, anchors, image, text, *rest)
+    share = min(1.0, rest[1] * rest[0])
+    h = F.normalize(student.embedding, dim=1)
+    both = [f(h, v, text) for f in (_pand_text(anchors), _vl2lite_text(anchors))]
+    return right + (1 - share) * (both[1] - both[0]) / 2
+
+
+def _pand_text(anchors: Tensor) -> Any:
+    return lambda h, v, text: semantic_image_alignment(h, v, text, 2.0, S, vlm_text_emb=anchors)
+
+
+def _vl2lite_text(anchors: Tensor) -> Any:
+    return lambda h, v, text: vl2lite_linguistic(h, text, v, anchors, 2.0, S)
+
+
+OBJECTIVE = Check(
+    id="14-pand-loss",
+    title="the objective of the second stage",
+    points=4,
+    minutes=15,
+    difficulty=3,
+    draw=_draw_objective,
+    observe=_observe_objective,
+    reference=pand_loss,
+    differentiable=(0, 1, 5, 6),
+    misconceptions=(
+        Misconception(
+            "the shares swapped",
+            _wrong(swap=True),
+            "The labels' share starts at 0 and grows: w goes with the cross-entropy, 1 - w with the rest.",
+        ),
+        Misconception(
+            "the share not clipped",
+            _wrong(clip=False),
+            "With a steep slope the share passes 1, and the alignment's weight is negative: clip w to 1.",
+        ),
+        Misconception(
+            "the share without its slope",
+            _wrong(slope_power=0),
+            "w is slope times e, not e: with the published slope of 1/8 the labels never get more than 1/8.",
+        ),
+        Misconception(
+            "divided by the slope",
+            _wrong(slope_power=-1),
+            "The slope multiplies e.",
+        ),
+        Misconception(
+            "the alignment not halved",
+            _wrong(half=1.0),
+            "Formula (7) takes the mean of the two alignment terms: divide their sum by 2.",
+        ),
+        Misconception(
+            "only one of the two halved",
+            _wrong(halved="visual"),
+            "The half belongs to the sum of both terms: mind the brackets.",
+        ),
+        Misconception(
+            "VL2Lite's text term",
+            _vl2lite,
+            "VL2Lite halves its text term once more. PAND doesn't: semantic_image_alignment is the whole of"
+            " formula (6).",
+        ),
+        Misconception(
+            "the embedding not normalised",
+            _wrong(raw_h=True),
+            "vl2lite_visual normalises nothing: hand it the unit vector h, not the embedding.",
+        ),
+        Misconception(
+            "the condensed image not normalised",
+            _wrong(raw_image=True),
+            "The condensed image is no unit vector yet, and vl2lite_visual normalises nothing.",
+        ),
+        Misconception(
+            "nothing normalised in the image term",
+            _wrong(raw_h=True, raw_image=True),
+            "vl2lite_visual normalises nothing: both of its arguments must be made unit vectors first.",
+        ),
+        Misconception(
+            "the condensation layer held still",
+            _wrong(still=True),
+            "The value is right, but no gradient reaches a_img through the image term. In VL2Lite and PAND"
+            " both of its sides learn.",
+        ),
+        Misconception(
+            "cosines as the teacher's logits",
+            lambda student, labels, v, anchors, *rest: (
+                pand_loss(student, labels, v, anchors, *rest)
+                + rest[-1]
+                * (
+                    neighbourhood_loss(student.logits, v @ anchors.T, rest[-2])
+                    - neighbourhood_loss(student.logits, S * v @ anchors.T, rest[-2])
+                )
+            ),
+            "Without the scale s all differences of the teacher are tiny, and its distributions uniform.",
+        ),
+        Misconception(
+            "the teacher's logits through a temperature",
+            _wrong(divide=2.0),
+            "The temperature belongs to the text term. The neighbourhood term takes s v t as it is.",
+        ),
+        Misconception(
+            "neighbours in the text space",
+            _wrong(by_text=True),
+            "The neighbourhood term compares the *classifier's* logits, student.logits, not those of h with"
+            " the condensed texts.",
+        ),
+        Misconception(
+            "the neighbourhood term fades",
+            _wrong(inside=True),
+            "The neighbourhood term stands outside of the brackets: its weight is the same all along.",
+        ),
+        Misconception(
+            "no neighbourhood term",
+            lambda *inputs: _loss(*inputs[:-1], 0.0),
+            "The last term of formula (7) is missing.",
+        ),
+        Misconception(
+            "the neighbourhood term without its weight",
+            lambda *inputs: _loss(*inputs[:-1], 1.0),
+            "The neighbourhood term is not multiplied by `weight`.",
+        ),
+        Misconception(
+            "always three neighbours",
+            lambda *inputs: _loss(*inputs[:-2], 3, inputs[-1]),
+            "Hand k on to neighbourhood_loss: it takes 3 if it is told nothing.",
+        ),
+        Misconception(
+            "no image term",
+            _wrong(image_too=False),
+            "The image term is missing, vl2lite_visual.",
+        ),
+        Misconception(
+            "no text term",
+            _wrong(text_too=False),
+            "The text term is missing, semantic_image_alignment.",
+        ),
+        Misconception(
+            "a temperature of 1 in the text term",
+            _wrong(temperature=1.0),
+            "T = 2 in formula (6).",
+        ),
+    ),
+    hints=(
+        "Four terms: one on the embedding and the image, one on the embedding and the texts, one on the"
+        " classifier's logits, and the labels.",
+        "`h = F.normalize(student.embedding, dim=1)` goes into the first two; the teacher's logits for the"
+        " third are `S * v @ anchors.T`; `share = min(1.0, slope * e)`.",
+        "With e = 0.8, slope 1/8: share 0.1. Cross-entropy 2, image 0.1, text 0.7, neighbourhood 0.3,"
+        " weight 1: 0.1 * 2 + 0.9 * 0.4 + 0.3 = 0.86.",
+    ),
+)
