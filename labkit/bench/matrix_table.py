@@ -141,10 +141,10 @@ def picture(results: Results, s: SimpleNamespace) -> Figure:
     levels = {name: [accuracy(results, name, chosen) for chosen in where.values()] for name in words}
     budgets = [chosen["per_class"] for chosen in where.values()]
     title = f"Student {s.student['name']}, teacher {s.teacher['name']}"
-    if len(set(s.budgets)) > 2:
-        bold = {name for pair in _asked(s, words) for name in (pair[0], *pair[1])}
+    if len(set(budgets)) > 2:
+        asked = [(ours, *others) for ours, others in _asked(s, words) if len(others) == 1]
+        marked = {words[name] for pair in asked for name in pair}
         named = {words[name]: level for name, level in levels.items()}
-        marked = {words[name] for name in bold}
         flat = {words[name] for name in words if name in REFERENCES}
         return plot_budgets(named, budgets, marked=marked, references=flat, title=title)
     if "teacher" in words:

@@ -71,43 +71,39 @@ def plot_budgets(
         references: rows that no student was trained for, dotted.
         title: the one message.
     """
-    fig, axis = figure(width=9.0, height=1.2 + 0.27 * len(rows))
-    colours = iter([*_COLOURS, *(PALETTE[name] for name in ("purple", "sky", "black"))] * len(rows))
+    height = 1.2 + 0.24 * len(rows)
+    fig, axis = figure(width=9.0, height=height)
+    bright = [*_COLOURS, *(PALETTE[name] for name in ("purple", "sky", "black"))]
+    colours = {name: bright[i % len(bright)] for i, name in enumerate(n for n in rows if n in marked)}
     at, ends = np.arange(len(budgets)), {}
-    for name, levels in rows.items():
+    for i, (name, levels) in enumerate(rows.items()):
         mean, half = np.array(levels).T
-        colour = next(colours) if name in marked else PALETTE["grey"]
-        dots = ":" if name in references else "-"
-        axis.plot(
-            at, mean, dots, color=colour, linewidth=2 if name in marked else 1, marker="o", markersize=3
-        )
+        look = {"color": colours.get(name, PALETTE["grey"]), "linewidth": 1.0 + (name in marked)}
         if name in marked:
-            axis.errorbar(at, mean, yerr=np.nan_to_num(half), fmt="none", color=colour, capsize=3)
-        ends[name] = mean[-1], colour
+            axis.errorbar(at, mean, yerr=np.nan_to_num(half), fmt="none", capsize=3, **look)
+            look |= {"marker": MARKERS[i % len(MARKERS)], "markersize": 5}
+        axis.plot(at, mean, ":" if name in references else "-", **look)
+        ends[name] = mean[-1]
     low, high = axis.get_ylim()
-    names = sorted(ends, key=lambda name: ends[name][0])
-    heights = _apart([ends[name][0] for name in names], (high - low) / (len(names) + 0.5), low, high)
-    for name, height in zip(names, heights, strict=True):
-        level, colour = ends[name]
-        axis.annotate(
-            name, (at[-1], level), (at[-1] + 0.12 * max(1, at[-1]), height), color=colour, va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkB": 3},
-        )  # fmt: skip
-    axis.set_xlim(-0.1, at[-1] * 1.62 + 0.3)
-    axis.set_ylim(low, high)
+    names = sorted(ends, key=ends.get)
+    gap = (high - low) * 0.19 / (height - 0.9)  # of a line of text
+    for name, level in zip(names, _apart([ends[name] for name in names], gap, low, high), strict=True):
+        colour = colours.get(name, PALETTE["grey"])
+        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkB": 4}
+        where = {"xy": (at[-1], ends[name]), "xytext": (at[-1] * 1.1 + 0.1, level), "va": "center"}
+        axis.annotate(name, **where, color=colour, arrowprops=line)
+    axis.set(xlim=(-0.1, at[-1] * 1.7 + 0.3), ylim=(low, high))
+    axis.spines["bottom"].set_bounds(-0.1, at[-1])
     axis.set_xticks(at, [str(budget) for budget in budgets])
-    axis.set(xlabel="labels per class", ylabel="test accuracy, mean and 95 % interval", title=title)
+    axis.set(ylabel="test accuracy, mean and 95 % interval", title=title)
+    axis.set_xlabel("labels per class", x=0.28)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return fig
 
 
-def _apart(levels: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Rising levels, moved as little as it takes to lie `gap` apart within [low, high]."""
-    placed: list[float] = []
-    for level in levels:
-        placed.append(max(level, placed[-1] + gap if placed else low))
-    top = high
-    for i in reversed(range(len(placed))):  # what was pushed out at the top comes back down
-        placed[i] = top = min(placed[i], top)
-        top -= gap
-    return placed
+def _apart(levels: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Rising levels, moved as little as it takes (least squares) to lie `gap` apart within [low, high]."""
+    from sklearn.isotonic import isotonic_regression
+
+    steps = gap * np.arange(len(levels))
+    return isotonic_regression(np.array(levels) - steps, y_min=low, y_max=high - steps[-1]) + steps

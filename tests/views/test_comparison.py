@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labkit.bench import Interval
-from labkit.views.comparison import plot_methods
+from labkit.views.comparison import plot_budgets, plot_methods
 
 ROWS = {
     "alone": [Interval(0.4, 0.02), Interval(0.5, 0.03)],
@@ -33,3 +33,23 @@ def test_one_condition_needs_no_legend():
     figure = plot_methods({name: row[:1] for name, row in ROWS.items()}, ["5 labels"])
     assert not figure.legends
     assert "5 labels" in figure.axes[0].get_xlabel()
+
+
+def test_curves_over_the_budget_carry_their_names():
+    levels = {
+        f"row {i}": [Interval(0.5, 0.02), Interval(0.55, 0.01), Interval(0.6 + i / 1000, 0.01)]
+        for i in range(9)
+    }
+    figure = plot_budgets(levels, [3, 10, 20], marked={"row 4"}, references={"row 0"}, title="t")
+    (axis,) = figure.axes
+    figure.canvas.draw()
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["3", "10", "20"]
+    curves = [
+        line for line in axis.lines if len(line.get_ydata()) == 3 and line.get_linestyle() in ("-", ":")
+    ]
+    assert [list(line.get_ydata()) for line in curves] == [[x.mean for x in row] for row in levels.values()]
+    assert [line.get_linestyle() for line in curves] == [":"] + ["-"] * 8
+    assert len({line.get_color() for line in curves}) == 2, "one stands out"
+    names = {text.get_text(): text.get_window_extent().y0 for text in axis.texts}
+    heights = [names[name] for name in levels]
+    assert np.diff(heights).min() > 12, "names in the order of the curves, none over another"
