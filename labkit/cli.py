@@ -264,6 +264,7 @@ def predict(
 
 app.command()(commands.distill)
 app.command()(commands.bench)
+app.command()(commands.intermediates)
 app.command()(commands.pretrain)
 
 

@@ -106,6 +106,31 @@ def bench(
     )
 
 
+def intermediates(
+    candidates: Annotated[
+        str | None, typer.Option(help="Pretrained networks, a,b; else the profile's.")
+    ] = None,
+    students: Annotated[bool, typer.Option("--students", help="Train what the results lack.")] = False,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Of these runs; default the preset's.")] = None,
+    profile: Annotated[str | None, typer.Option(help="cpu, gpu or paper.")] = None,
+    folder: Annotated[Path, typer.Option(help="For the report.")] = Path("runs/intermediates"),
+    out: Annotated[Path | None, typer.Option(help="Results file; default in data/results/.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default one per core.")] = None,
+) -> None:
+    """Compare networks that could stand between a vision-language model and a student."""
+    from .bench.intermediates import intermediates as run
+
+    run(
+        candidates=[name.strip() for name in candidates.split(",")] if candidates else None,
+        students=students,
+        seeds=seeds,
+        name=profile,
+        folder=folder,
+        out=out,
+        workers=workers,
+    )
+
+
 def _numbers(option: str, text: str | None) -> list[int] | None:
     """'3,5' as whole numbers."""
     if text is None:

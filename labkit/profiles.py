@@ -57,7 +57,8 @@ def presets() -> list[str]:
     """Names of the data sets whose comparison has settings."""
     files = (resources.files("labkit") / "presets").iterdir()
     names = [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
-    return sorted(name for name in names if name != "profiles" and not name.startswith("lab"))
+    others = ("profiles", "intermediates")  # of other commands
+    return sorted(name for name in names if name not in others and not name.startswith("lab"))
 
 
 @cache

@@ -48,7 +48,7 @@ def test_help_lists_every_verb(command):
     code, out, _ = command("--help")
     assert code == 0
     verbs = ["doctor", "lab", "update", "demo", "data", "build", "check", "evaluate", "predict"]
-    verbs += ["distill", "bench", "pretrain"]
+    verbs += ["distill", "bench", "intermediates", "pretrain"]
     assert set(verbs) == set(COMMAND.commands)
     assert all(re.search(rf"\b{verb}\b", out) for verb in verbs)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MEASURED = (  # added to a job by its run
     *("val", "test", "inside", "mass", "confusion", "assistant", "teacher_test", "agreement", "examples"),
     *("seconds", "ms", "memory", "disk"),
+    *("adapted", "cka", "cka_unbiased", "cka_noise", "embedding_dim", "parameters"),
 )
 
 
