@@ -9,6 +9,7 @@ from torch import nn
 
 from ..data import DataModule
 from ..errors import LabkitError, LabkitWarning
+from .bank import FeatureBank
 from .bank_feed import Feed
 from .bank_key import module_digest
 from .evaluate import evaluate
@@ -38,15 +39,28 @@ def check_frozen(method: nn.Module) -> None:
 
 
 def check_stored(method: nn.Module, feed: Feed) -> None:
-    """Raise LabkitError where a bank would speak for the teacher and holds another network's outputs."""
-    needs, teacher = getattr(method, "needs", ()), getattr(method, "teacher", None)
+    """Raise LabkitError where a bank would speak for a network and holds the outputs of another."""
     for prefix, bank in feed.banks.items():
-        speaks = bool(needs) and prefix in ("", "teacher.") and set(needs) <= set(bank.names)
-        if speaks and teacher is not None and bank.model != module_digest(teacher):
+        name, net = _speaks_for(method, prefix, bank)
+        if net is not None and bank.model != module_digest(net):
             raise LabkitError(
-                "The bank holds the outputs of another network than the teacher, or of the teacher with other"
-                " weights: build it as FeatureBank(teacher, ...) once the teacher is trained."
+                f"The bank holds the outputs of another network than the {name}, or of the {name} with other"
+                " weights: build it over that network, as it is now."
             )
+
+
+def _speaks_for(method: nn.Module, prefix: str, bank: FeatureBank) -> tuple[str, nn.Module | None]:
+    """The network whose outputs the method takes from the bank of this name, if any."""
+    needs, teacher = getattr(method, "needs", ()), getattr(method, "teacher", None)
+    vlm = getattr(teacher, "vlm", None)
+    if vlm is not None:
+        asked = prefix in ("", "teacher.", "vlm.") and "features" in bank.names
+        return "vision-language model", vlm if asked else None
+    if prefix == "intermediate.":
+        frozen = "intermediate" in getattr(method, "frozen", ())
+        return "intermediate", getattr(method, "intermediate", None) if frozen else None
+    asked = bool(needs) and prefix in ("", "teacher.") and set(needs) <= set(bank.names)
+    return "teacher", teacher if asked else None
 
 
 def warn_of_chance(method: nn.Module, data: DataModule) -> None:
