@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
 Job = dict[str, Any]
-GRIDS = {n: f"labkit.bench.lab{n:02d}" for n in (1, 2, 3, 4, 8, 9, 10, 13, 14)}
+GRIDS = {n: f"labkit.bench.lab{n:02d}" for n in (1, 2, 3, 4, 8, 9, 10, 12, 13, 14)}
 
 
 def run_lab(
