@@ -12,6 +12,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from ..data import ImageSet
     from ..engine import Evaluation
+    from ..methods.reviewkd import ReviewKD
     from ..models import Classifier
 
 LAYERS = range(4)
@@ -67,6 +68,27 @@ def strongest(model: Classifier, split: ImageSet, layer: int = 3, p: float = 2) 
     (features,) = maps_of(model, split, (layer,))
     attention = features.abs().pow(p).mean(1)
     return attention / attention.sum((1, 2), keepdim=True).clamp(min=1e-12)
+
+
+@torch.no_grad()
+def gates(method: ReviewKD, image: Tensor) -> list[Tensor]:
+    """ReviewKD's gates for one image (1, 3, S, S) in [0, 1]: (2, h, w) of every level but the deepest.
+
+    Shallow to deep; z[0] weighs the level's own map, z[1] what comes from the deeper ones.
+    """
+    found: list[Tensor] = []
+    hooks = [
+        fusion.gate.register_forward_hook(lambda *seen: found.append(seen[-1].sigmoid()[0].float().cpu()))
+        for fusion in method.fusions
+        if fusion.gate is not None
+    ]
+    mode = method.training
+    method.eval()
+    method.review(method.student(image))
+    method.train(mode)
+    for hook in hooks:
+        hook.remove()
+    return found[::-1]
 
 
 def telling(teacher: Evaluation, student: Evaluation, n: int = 4) -> Tensor:

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from ..views import Table
 
 
-def gains(runs: Mapping[str, Sequence[float]], against: Sequence[str], label: str, note: str = "") -> Table:
+def gains(
+    runs: Mapping[str, Sequence[float]],
+    against: Sequence[str] | Mapping[str, str],
+    label: str,
+    note: str = "",
+) -> Table:
     """Accuracy of each method, and its difference from some of them, paired by seed.
 
     Args:
         runs: name -> accuracies by seed, the same seeds for all.
-        against: the names to compare with; a method is not compared with itself.
+        against: the names to compare with, or names with their short forms; none is compared with itself.
         label: head of the first column.
         note: a line below.
     """
@@ -28,7 +33,8 @@ def gains(runs: Mapping[str, Sequence[float]], against: Sequence[str], label: st
         [name, interval(values), *("" if name == other else paired(values, runs[other]) for other in against)]
         for name, values in runs.items()
     ]
-    return Table([label, "test accuracy, %", *(f"minus {other}" for other in against)], rows, note=note)
+    short = against.values() if isinstance(against, Mapping) else against
+    return Table([label, "test accuracy, %", *(f"minus {other}" for other in short)], rows, note=note)
 
 
 def by_layer(results: Results, method: str) -> list[list[float]]:

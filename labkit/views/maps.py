@@ -108,14 +108,24 @@ def plot_cka(matrices: Mapping[str, np.ndarray], layers: Sequence[str], title: s
     return fig
 
 
-def plot_depths(curves: Mapping[str, Sequence[tuple[float, float]]], title: str = "") -> Figure:
+def plot_depths(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    title: str = "",
+    bands: Mapping[str, tuple[float, float]] | None = None,
+) -> Figure:
     """Accuracy over the matched layer, 0 to 3, with intervals.
 
     Args:
         curves: name -> (mean, half width of the interval) for each layer, shares in [0, 1].
         title: the one message.
+        bands: name -> the same of what matches no layer, drawn as a level with its interval.
     """
     fig, axis = figure(height=3.2)
+    for name, (mean, half) in (bands or {}).items():
+        axis.axhspan(mean - half, mean + half, color=PALETTE["grey"], alpha=0.15, linewidth=0)
+        axis.axhline(mean, color=PALETTE["grey"], linestyle="--")
+        axis.annotate(name, (1, mean), (-4, 3), xycoords=("axes fraction", "data"), ha="right",
+                      textcoords="offset points", color=PALETTE["grey"])  # fmt: skip
     for place, (colour, marker, (name, points)) in enumerate(
         zip(COLOURS, MARKERS, curves.items(), strict=False)
     ):

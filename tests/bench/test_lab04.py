@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from labkit import data, engine, models
+from labkit import data, engine, methods, models
 from labkit.bench import lab04, lab04_seen, lab04_tables, pair, paired, read_results
 from labkit.bench.results import Results
 from labkit.data.aviary import annotate
@@ -127,13 +127,14 @@ def test_the_preset_trains_as_the_comparison_does():
     both |= {"ce_weight": tuned["hinton"]["hard_weight"], "kd_weight": 1 - tuned["hinton"]["hard_weight"]}
     assert ours.kinds["both"] == ours.kinds["features"] | both
     assert ours.layer_options == {name: tuned[name] for name in ("fitnet", "attention")}
+    assert ours.kinds["review"] == {"method": "reviewkd"} | tuned["reviewkd"]
     quiet = {"ce_weight": tuned["hinton"]["hard_weight"]}
     assert ours.kinds["quiet labels"] == ours.kinds["features"] | quiet
     louder = {"method": "pre_fc"} | tuned["pre_fc"] | {"weight": 10 * tuned["pre_fc"]["weight"]}
     assert list(ours.variants.values()) == [
         ours.kinds["features"] | {"layers": [1, 3]},
         louder,
-        {"method": "reviewkd", "fused": False} | tuned["reviewkd"],
+        ours.kinds["review"] | {"fused": False},
     ]
 
 
@@ -166,6 +167,21 @@ def test_measuring_leaves_the_network_as_it_was(birds):
     assert net.training
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     torch.testing.assert_close(attention.sum((1, 2)), torch.ones(len(birds)))
+
+
+def test_gates_are_those_of_every_level_but_the_deepest(birds):
+    torch.manual_seed(0)
+    method = methods.create("reviewkd", student=models.build("tiny", 60), teacher=models.build("small", 60))
+    image = birds.images[:1] / 255
+    with torch.no_grad():
+        for level, fusion in enumerate(method.fusions[:4]):
+            fusion.gate.weight.zero_()
+            fusion.gate.bias.copy_(torch.tensor([0.0, float(level)]))
+    found = lab04_seen.gates(method, image)
+    assert [z.shape for z in found] == [(2, *x.shape[2:]) for x in method.student(image).maps]
+    for level, z in enumerate(found):
+        torch.testing.assert_close(z[0], torch.full_like(z[0], 0.5))
+        torch.testing.assert_close(z[1], torch.full_like(z[1], 1 / (1 + np.exp(-level))))
 
 
 def test_looks_know_where_the_bird_is(birds):
@@ -205,8 +221,10 @@ def test_moved_says_how_far_each_part_went():
 
 def test_tables_pair_the_seeds():
     runs = {"alone": [0.1, 0.2], "hint": [0.3, 0.4]}
-    text = str(lab04_tables.gains(runs, ["alone"], "student"))
-    assert "20.0 ± 0.0" in text
+    for against, head in ((["alone"], "minus alone"), ({"alone": "it"}, "minus it")):
+        text = str(lab04_tables.gains(runs, against, "student"))
+        assert "20.0 ± 0.0" in text
+        assert head in text
     rows = [
         {"experiment": "layer", "method": "fitnet", "seed": s, "layer": i, "test": 0.1 * i + 0.01 * s}
         for s in (0, 1)
