@@ -1,0 +1,117 @@
+"""The tables of lab 14: PAND's halves, its prompts, its sweeps, and PAND among the other methods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .results import Results
+
+if TYPE_CHECKING:
+    from ..views import Table
+
+HALVES = {
+    "baseline": "neither: fixed anchors, alignment alone",
+    "calibration": "+ calibration",
+    "neighbourhood": "+ neighbourhood",
+    "both": "both: PAND",
+}
+ANCHORS = {
+    "fixed": "one sentence",
+    "ensemble": "all templates around the name, averaged",
+    "description": "the list of all parts",
+    "calibrated": "a learned context",
+}
+# The rows of the comparison that lab 14 shows, in this order, if they were run.
+COMPARED = (
+    "zero-shot",
+    "calibrated",
+    "intermediate",
+    "intermediate + pand",
+    "scratch",
+    "vl2lite",
+    "pand",
+    "dait ce",
+    "dait-f",
+    "dait + pand",
+)
+
+
+def halves(results: Results) -> Table:
+    """Test accuracy with and without each half, and what each adds, paired by seed."""
+    from ..views import Table
+
+    runs = {half: {"experiment": "halves", "method": half} for half in HALVES}
+    rows = []
+    for half, words in HALVES.items():
+        others = [] if half == "baseline" else ["baseline"] if half != "both" else list(HALVES)[:3]
+        gains = [
+            results.gain(runs[half], runs[other]) if other in others else "" for other in list(HALVES)[:3]
+        ]
+        rows.append([words, results.interval(**runs[half]), *gains])
+    columns = ["student", "test accuracy, %", "minus neither", "minus + calibration", "minus + neighbourhood"]
+    count = len(results.values(**runs["both"]))
+    return Table(
+        columns, rows, note=f"Mean ± 95 % interval over {count} seeds, differences paired: {results.command}"
+    )
+
+
+def interaction(results: Results) -> Any:
+    """What both halves add together beyond the sum of what each adds alone, as an interval."""
+    from .stats import interval
+
+    runs = [results.values(experiment="halves", method=half) for half in HALVES]
+    seeds = zip(*runs, strict=True)
+    return interval([both - calibrated - near + neither for neither, calibrated, near, both in seeds])
+
+
+def prompts(results: Results) -> Table:
+    """The model itself by each kind of anchors, and PAND's student with them."""
+    from ..views import Table
+
+    known = [kind for kind in ANCHORS if results.select(experiment="prompts", method=kind)]
+    rows = []
+    for kind in known:
+        own, ours = ({"experiment": name, "method": kind} for name in ("anchors", "prompts"))
+        gain = "" if kind == "fixed" else results.gain(ours, {"experiment": "prompts", "method": "fixed"})
+        rows.append([ANCHORS[kind], results.interval(**own), results.interval(**ours), gain])
+    columns = ["anchors", "the model itself, %", "PAND's student, %", "minus one sentence"]
+    count = len(results.values(experiment="prompts", method="fixed"))
+    return Table(columns, rows, note=f"{count} seeds, differences paired: {results.command}")
+
+
+def structure(results: Results) -> Table:
+    """What each student's neighbourhoods among test images look like."""
+    from ..views import Table
+
+    rows = []
+    for half, words in HALVES.items():
+        where = {"experiment": "halves", "method": half}
+        rows.append([words, results.interval("inside", **where), results.interval("agreement", **where)])
+    columns = ["student", "neighbours of its species, %", "the teacher's neighbours, %"]
+    return Table(columns, rows, note=results.command)
+
+
+def comparison(results: Results, per_class: int, against: tuple[str, ...] = ("vl2lite", "dait-f")) -> Table:
+    """PAND among the methods that ask a vision-language model, from `labkit bench --data aviary-vlm`.
+
+    Args:
+        results: of that comparison.
+        per_class: labels per class.
+        against: rows whose paired difference is shown.
+    """
+    from ..views import Table
+    from .matrix_rows import KINDS, REFERENCES
+
+    runs = {name: {"experiment": "main", "method": name, "per_class": per_class} for name in COMPARED}
+    runs = {name: where for name, where in runs.items() if results.select(**where)}
+    against = tuple(name for name in against if name in runs)
+    words = {name: (KINDS.get(name) or REFERENCES[name]).words for name in runs}
+    rows = []
+    for name, where in runs.items():
+        gains = ["" if name == other else results.gain(where, runs[other]) for other in against]
+        rows.append(
+            [words[name], results.interval(**where), *(gains if name in KINDS else [""] * len(against))]
+        )
+    columns = ["", "test accuracy, %", *(f"minus {words[name]}" for name in against)]
+    note = f"{per_class} labels per class; differences paired by seed: {results.command}"
+    return Table(columns, rows, note=note)
