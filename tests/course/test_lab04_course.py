@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from labkit import losses
 from labkit.course import labs, source, stubs
@@ -67,6 +68,33 @@ def test_numbers_of_the_lab_by_hand():
     torch.nn.init.ones_(made[0].weight)
     got = made(torch.tensor([[[[1.0, 2, 0]], [[0, 1, 3]]]])).flatten()
     torch.testing.assert_close(got, torch.tensor([-1.414, 0.707, 0.707]), atol=1e-3, rtol=0)
+
+
+class NormFirst(nn.Module):
+    """A connector whose norm is made before its convolution, which keeps its harmless bias."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(after), nn.Conv2d(before, after, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [NormFirst, lambda s, t: nn.Sequential(nn.Conv2d(s, t, 1), nn.BatchNorm2d(t))],
+    ids=["a module of its own", "a bias before the norm"],
+)
+def test_connectors_that_do_the_same_pass(made):
+    verdict = judge(labs.get("04-connector"), made)
+    assert verdict.status == "passed", verdict.message
+
+
+def test_parts_without_a_module_around_them_are_named():
+    verdict = judge(labs.get("04-connector"), lambda s, t: [nn.Conv2d(s, t, 1), nn.BatchNorm2d(t)])
+    assert verdict.status == "failed"
+    assert "a list, not a module: put the parts into one nn.Sequential" in verdict.message
 
 
 def test_the_cell_as_it_was_gets_its_hint(bug):

@@ -165,8 +165,9 @@ CONNECTOR = Check(
     ),
     hints=(
         "The channels differ, the positions don't: which layer maps one number of channels to another?",
-        "Formula (2): nn.Sequential of a convolution with kernel_size=1 (the norm makes its bias superfluous)"
-        " and an nn.BatchNorm2d of the teacher's width.",
+        "Formula (2) from the inside out: a sum over the student's channels at one position, for each of the"
+        " teacher's channels (a convolution: of which kernel size?), then a norm (of which width?), both in"
+        " one nn.Sequential.",
         "From 16 channels to 32: nn.Conv2d(16, 32, kernel_size=1, bias=False) has a weight of shape"
         " (32, 16, 1, 1), one row for each of the teacher's channels, and nn.BatchNorm2d(32) follows it.",
     ),

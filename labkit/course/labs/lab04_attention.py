@@ -224,8 +224,9 @@ ATTENTION_MAP = Check(
     ),
     hints=(
         "Four steps: pool if need be, power, mean over one axis, length 1 over another.",
-        "Formula (4): F.adaptive_avg_pool2d(features, size) where features are larger; .abs().pow(p).mean(1);"
-        " .flatten(1); F.normalize(..., dim=1).",
+        "Formula (4) from the inside out: the power comes before the mean over the channels; flatten(1) makes"
+        " rows of positions; F.normalize divides by a length, over which axis? Features that are larger are"
+        " pooled first (F.adaptive_avg_pool2d).",
         "By hand: channels (3, 0, 1) and (1, 2, 1) at p = 2 give the means (5, 2, 1); their length is"
         " the root of 30, 5.48, so the map is (0.91, 0.37, 0.18).",
     ),

@@ -179,7 +179,8 @@ BUG = Check(
     hints=(
         "The loss falls, since the student bends towards a random translation. What should have moved"
         " as well?",
-        "Print the names of the parameters that the optimiser was given. hint.parameters() belong to nobody.",
+        "Compare the weights of `student`, `teacher` and `hint` before and after a phase: which should have"
+        " moved, and did not?",
         "An optimiser updates what it was handed, no more: torch.optim.SGD([*a.parameters(),"
         " *b.parameters()], lr=...) trains two modules.",
     ),

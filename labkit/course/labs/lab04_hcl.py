@@ -202,9 +202,9 @@ HCL = Check(
     ),
     hints=(
         "A weighted mean of up to four mean squared differences: the maps, then pooled to 4, 2 and 1.",
-        "Formula (6): start with total = MSE and weight = weights = 1; for each size smaller than the map"
-        " halve the weight, add weight * MSE of both maps pooled, add the weight to weights; return"
-        " total / weights.",
+        "Formula (6): keep two running sums, of the weighted terms and of the weights; both start with the"
+        " maps as they are. A loop over 4, 2 and 1 adds to both: where does the weight halve, and for which"
+        " sizes does nothing happen?",
         "Terms 0.8, 0.4, 0.2 and 0.1 of an 8x8 pair: (0.8 + 0.4/2 + 0.2/4 + 0.1/8) / 1.875 = 0.567; a 4x4"
         " pair with 0.4, 0.2, 0.1: (0.4 + 0.2/2 + 0.1/4) / 1.75 = 0.3.",
     ),

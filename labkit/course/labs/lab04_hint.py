@@ -137,7 +137,8 @@ HINT_LOSS = Check(
     ),
     hints=(
         "One number for two maps of one shape: how far apart are they on average?",
-        "Formula (3): the difference, squared, then the mean over all four axes; teacher_map.detach().",
+        "Formula (3): the mean goes over all four axes. Which of the two maps is a constant, and how is a"
+        " tensor made one?",
         "By hand: differences 1, 0, 2 and 0, 1, 0 give the squares 1, 0, 4, 0, 1, 0, and their mean is 1.",
     ),
 )

@@ -249,8 +249,8 @@ OBJECTIVE = Check(
     ),
     hints=(
         "Three terms: one from the labels, one from the logits, one that runs over layers.",
-        "Formula (7): F.cross_entropy(student.logits, labels) + weight * (sum over zip(connectors, layers) of"
-        " hint_loss(connector(student.maps[layer]), teacher.maps[layer])) + kd_weight * hinton_kd(...).",
+        "Formula (7): zip(connectors, layers) walks along both; each turn gives one hint_loss of a connected"
+        " student's map and a teacher's. `weight` multiplies their sum, `kd_weight` the responses.",
         "With cross-entropy 1.2, hints 0.03 and 0.05, weight 10, distillation loss 0.4 and kd_weight 0.5:"
         " 1.2 + 10 x 0.08 + 0.5 x 0.4 = 2.2.",
     ),
