@@ -86,6 +86,22 @@ def aviary_block() -> str:
     )
 
 
+def aviary_vlm_block() -> str:
+    """Vision-language teachers on the Aviary: the table, what it answers, the other students."""
+    from labkit.bench import matrix, matrix_table
+
+    results, s = read_results("aviary-vlm"), matrix.setting("aviary-vlm")
+    table, asked = matrix_table.table(results, s), matrix_table.differences(results, s)
+    parts = [table.markdown(), asked.markdown()]
+    alt = "Test accuracy of every method over the label budget, each curve with its name"
+    parts.append(f"![{alt}](data/results/aviary-vlm.png)")
+    others = matrix_table.roster(results, s)
+    if others is not None:
+        parts += [others.markdown(), others.note]
+    body = "\n\n".join([*parts, table.note])
+    return f"<!-- aviary-vlm -->\n{body}\n<!-- /aviary-vlm -->"
+
+
 def cifar10_block() -> str:
     """Real CIFAR-10: scratch against distilled, for few epochs and for more."""
     from labkit.bench import matrix, matrix_table
@@ -126,6 +142,7 @@ BLOCKS = {
     "results": results_block,
     "models": models_block,
     "aviary": aviary_block,
+    "aviary-vlm": aviary_vlm_block,
     "cifar10": cifar10_block,
 }
 

@@ -114,7 +114,7 @@ def setting(
     for method in methods or ():
         if method not in known:
             raise unknown(f"method of the comparison '{name}'", method, known)
-    s.methods = {m: options for m, options in s.methods.items() if m in (methods or known)}
+    s.methods = {m: s.methods[m] for m in methods or s.methods if m in s.methods}
     if methods and not s.methods:  # reference rows alone
         s.references = [row for row in s.references if row in methods]
     if budgets is not None and min(budgets, default=0) < 1:
