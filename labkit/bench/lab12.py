@@ -10,7 +10,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from itertools import islice
+from itertools import chain, count, islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ TERMS = {
     "text": {"visual": 0.0},
     "stopped": {},
 }
+COMPARISON = "aviary-vlm"
 STUDENTS = ("scratch", "kd_clip", "vl2lite")  # whose looks are measured
 CONTROLS = ("chance", "centre", "bird", "best")
 
@@ -118,12 +119,10 @@ def _trained(profile: Profile, method: str, seed: int, asked: str) -> tuple[Clas
 
 @cache
 def _looked(profile: Profile, method: str, seed: int) -> PartAttention:
-    from ..engine.grad_cam import attention_on_parts
-
     s = settings(profile)
     asked = {"terms": "both"} if method == "vl2lite" else {}
     model, _, _ = _trained(profile, method, seed, json.dumps(asked))
-    return attention_on_parts(model, some(s))
+    return attention({method: model}, some(s))[method]
 
 
 def some(s: SimpleNamespace) -> ImageSet:
@@ -143,16 +142,16 @@ def _on_test(s: SimpleNamespace, seed: int, model: Classifier) -> float:
 # What the lab runs live -------------------------------------------------------------------------------------
 
 
-def replay(bank: FeatureBank, batch_size: int, steps: int, seed: int = 0) -> Iterator[Batch]:
+def replay(
+    bank: FeatureBank, batch_size: int, steps: int, device: str | None = None, seed: int = 0
+) -> Iterator[Batch]:
     """`steps` shuffled batches of the images and views that a bank has stored, epoch after epoch."""
+    from ..data import Batch
 
-    def epochs() -> Iterator[Batch]:
-        epoch = 0
-        while True:
-            yield from bank.batches(batch_size, epoch=epoch, seed=seed)
-            epoch += 1
-
-    return islice(epochs(), steps)
+    epochs = (bank.batches(batch_size, epoch=epoch, seed=seed) for epoch in count())
+    for batch in islice(chain.from_iterable(epochs), steps):
+        stored = {name: rows.to(device) for name, rows in batch.stored.items()}
+        yield Batch(*(column.to(device) for column in batch[:4]), stored)
 
 
 def telling(first: Evaluation, second: Evaluation, n: int = 4) -> Tensor:
@@ -164,6 +163,15 @@ def telling(first: Evaluation, second: Evaluation, n: int = 4) -> Tensor:
 
     lost = ((first.predictions == first.labels) & (second.predictions != second.labels)).nonzero()[:, 0]
     return lost[torch.linspace(0, len(lost) - 1, min(n, len(lost))).long()]
+
+
+def attention(nets: Mapping[str, Classifier], split: ImageSet) -> dict[str, PartAttention]:
+    """The attention-on-part score of each network; none outside the Aviary, where nobody knows the parts."""
+    from ..data.aviary import AviarySet
+    from ..engine import attention_on_parts
+
+    known = isinstance(split, AviarySet)
+    return {name: attention_on_parts(net, split) for name, net in nets.items()} if known else {}
 
 
 def with_drop_path(vlm: VisionLanguage, rate: float) -> VisionLanguage:
@@ -186,29 +194,36 @@ def with_drop_path(vlm: VisionLanguage, rate: float) -> VisionLanguage:
 # The tables -------------------------------------------------------------------------------------------------
 
 
-def ours(s: SimpleNamespace) -> SimpleNamespace:
-    """The comparison's settings with the rows that the lab draws alone: others need not be done."""
-    methods = {name: options for name, options in s.methods.items() if name in s.compared}
-    return SimpleNamespace(**vars(s) | {"methods": methods, "references": ["zero-shot"]})
+def comparison(profile: Profile) -> SimpleNamespace:
+    """The comparison's settings with those of its rows that the lab draws: others need not be done.
+
+    Under any profile the tables are those of the miniature.
+    """
+    from .matrix import setting
+
+    s = setting(COMPARISON)
+    s.methods = {name: options for name, options in s.methods.items() if name in profile.lab(12).compared}
+    s.references = ["zero-shot"]
+    return s
 
 
-def by_budget(results: Results, s: SimpleNamespace) -> Table:
-    """The comparison's rows that the lab draws, at every budget where all of them are done."""
+def by_budget(results: Results, profile: Profile) -> Table:
+    """The rows that the lab draws, at every budget where all of them are done, and differences at one."""
     from ..views import Table
     from .matrix_read import accuracy, done, gain, shown
     from .matrix_rows import KINDS, REFERENCES
 
-    s = ours(s)
+    s, reported = comparison(profile), profile.lab(12).reported
     found, columns = done(results, s), shown(results, s)
-    at = next(where for where in columns.values() if where["per_class"] == s.per_class)
-    words = {"zero-shot": REFERENCES["zero-shot"].words} | {m: KINDS[m].words for m in s.compared}
+    at = {"per_class": reported}
+    words = {"zero-shot": REFERENCES["zero-shot"].words} | {m: KINDS[m].words for m in s.methods}
     rows = []
     for name, word in words.items():
         less = ["" if name == other else gain(found, name, other, at) for other in ("zero-shot", "scratch")]
         rows.append([word, *(accuracy(found, name, where) for where in columns.values()), *less])
     seeds = len(found.select(method="scratch", **at))
-    note = f"Test accuracy, %; mean ± 95 % interval, {seeds} seeds at {s.per_class} labels: {results.command}"
-    heads = [f"minus {word}, {s.per_class} labels" for word in ("zero-shot", "alone")]
+    note = f"Test accuracy, %; mean ± 95 % interval, {seeds} seeds at {reported} labels: {results.command}"
+    heads = [f"minus {word}, {reported} labels" for word in ("zero-shot", "alone")]
     return Table(["", *columns, *heads], rows, note=note)
 
 
@@ -231,14 +246,14 @@ def gains(runs: Mapping[str, list[float]], against: list[str], label: str, note:
     return Table([label, "test accuracy, %", *(f"minus {other}" for other in against)], rows, note=note)
 
 
-def looks(results: Results, s: SimpleNamespace) -> dict[str, list[float]]:
+def looks(results: Results) -> dict[str, list[float]]:
     """The attention-on-part scores by seed of every student, in words, and beside it its own fixed map's."""
     from .matrix_rows import KINDS
 
     found = {}
     for method in STUDENTS:
         for at, words in (("share", KINDS[method].words), ("fixed", "its mean map, for every image")):
-            where = {"experiment": "looks", "method": method, "at": at, "per_class": s.per_class}
+            where = {"experiment": "looks", "method": method, "at": at}
             found[words if at == "share" else f"{KINDS[method].words}: {words}"] = results.values(
                 "mass", **where
             )
