@@ -9,6 +9,7 @@ a `roster` has a second experiment: some of the methods on other students.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -191,7 +192,8 @@ def cost(job: Job) -> float:
 
 def prepare(job: Job, s: SimpleNamespace) -> None:
     """Make what the jobs of a group share."""
-    seed, per_class, roster = job["seed"], job["per_class"], job["experiment"] == "roster"
+    s, roster = _within(s, job), job["experiment"] == "roster"
+    seed, per_class = job["seed"], job["per_class"]
     for row in s.references if not roster else ():
         reference(s, row, seed, per_class)
     for method in [m for m in s.methods if not roster or m in s.roster["methods"]]:
@@ -199,6 +201,15 @@ def prepare(job: Job, s: SimpleNamespace) -> None:
         options = {k: v for k, v in s.methods[method].items() if k not in RECIPE}
         made = pair.create(s, kind.method, seed, per_class, **kind.options | options)
         pair.banks(s, made, seed, per_class)
+
+
+def _within(s: SimpleNamespace, job: Job) -> SimpleNamespace:
+    """The settings with no more views than the training shows of an image: none is encoded for nothing."""
+    if "steps" not in s.training:
+        return s
+    train = pair.few(s, job["per_class"], job["seed"]).train
+    epochs = math.ceil(s.training["steps"] / math.ceil(len(train) / s.training["batch_size"]))
+    return SimpleNamespace(**vars(s) | {"views": min(s.views, epochs)})
 
 
 def run(job: Job, s: SimpleNamespace) -> Job:
@@ -209,7 +220,7 @@ def run(job: Job, s: SimpleNamespace) -> Job:
     test accuracy of the assistant that taught the student.
     """
     seed, per_class, tuning = job["seed"], job["per_class"], job["experiment"] == "tuning"
-    options = {k: v for k, v in job.items() if k not in _FIELDS}
+    s, options = _within(s, job), {k: v for k, v in job.items() if k not in _FIELDS}
     anchors, taught = None, []
     if job["method"] in REFERENCES:
         model, anchors, accuracy = reference(s, job["method"], seed, per_class, **options)
