@@ -124,7 +124,7 @@ def plot_depths(
     for name, (mean, half) in (bands or {}).items():
         axis.axhspan(mean - half, mean + half, color=PALETTE["grey"], alpha=0.15, linewidth=0)
         axis.axhline(mean, color=PALETTE["grey"], linestyle="--")
-        axis.annotate(name, (1, mean), (-4, 3), xycoords=("axes fraction", "data"), ha="right",
+        axis.annotate(name, (1, mean), (5, 0), xycoords=("axes fraction", "data"), va="center",
                       textcoords="offset points", color=PALETTE["grey"])  # fmt: skip
     for place, (colour, marker, (name, points)) in enumerate(
         zip(COLOURS, MARKERS, curves.items(), strict=False)

@@ -31,7 +31,7 @@ def _observe_connector(make: Any, student_map: Tensor, teacher_channels: int) ->
     """
     module = make(student_map.shape[1], teacher_channels)
     if not isinstance(module, nn.Module):
-        raise TypeError(
+        raise ValueError(
             f"connector returned {kind(module)}, not a module: put the parts into one nn.Sequential"
         )
     with torch.no_grad():
