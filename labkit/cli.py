@@ -131,11 +131,11 @@ def update(
 
 @app.command()
 def demo(
-    name: Annotated[str, typer.Argument(help="What to distil.")] = "digits",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs with different seeds.")] = 3,
+    name: Annotated[str, typer.Argument(help="What to distil: aviary or digits.")] = "aviary",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs with different seeds.")] = None,
     out: Annotated[Path, typer.Option(help="For report, history and weights.")] = Path("runs/demo"),
 ) -> None:
-    """A teacher, a student that learns from it, and the same student alone."""
+    """Students that learn from a larger model, and the same student alone, in minutes."""
     from . import bench
 
     bench.demo(name, seeds=seeds, out=out)

@@ -1,7 +1,13 @@
-"""`labkit demo digits`: a distilled student against the same student alone, on real handwritten digits."""
+"""`labkit demo`: a few networks trained for each seed, side by side in processes; a table and a report.
+
+A demo is a module with `SEEDS`, `METHODS` (the trained students in words), `ROWS` (those and what stands
+beside them), `train(seed, out, say)`, which returns a `Trained` for each row, and `table`, `claim` and
+`figures` of all runs.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Callable
@@ -10,32 +16,27 @@ from functools import cached_property
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import LabkitError, unknown
 from .pool import pool
-from .stats import Interval, interval, paired
 
 if TYPE_CHECKING:
     from ..engine import Evaluation
-    from ..views import Table
 
-DEMOS = ("digits",)
-METHODS = {
-    "hinton": "student, distilled",
-    "label_smoothing": "student, label smoothing",
-    "scratch": "student alone",
-}
+DEMOS = {"aviary": ".demo_aviary", "digits": ".demo_digits"}
 
 
-def demo(name: str = "digits", seeds: int = 3, out: Path | str = "runs/demo") -> Path:
-    """Train teacher and students for each seed, print the table, write the report.
+def demo(name: str = "aviary", seeds: int | None = None, out: Path | str = "runs/demo") -> Path:
+    """Train every network for each seed, print the table, write the report.
 
     Args:
-        name: 'digits'.
-        seeds: runs per method; each draws labels, initialisation and order.
+        name: 'aviary', from a vision-language model over a network between to a small student; or 'digits', a
+            teacher and its student.
+        seeds: runs per method; each draws labels, initialisation and order. None takes the demo's own number.
         out: folder for report.html, history.csv and one run folder per method and seed.
 
     Returns:
@@ -46,21 +47,32 @@ def demo(name: str = "digits", seeds: int = 3, out: Path | str = "runs/demo") ->
     """
     if name not in DEMOS:
         raise unknown("demo", name, DEMOS)
-    if seeds < 1:
+    if seeds is not None and seeds < 1:
         raise LabkitError(f"The demo needs at least one seed, but got {seeds}.")
-    started = time.perf_counter()
-    out = Path(out)
-    runs = _train(seeds, out)
-    table = _table(runs)
-    report = _report(out, runs, table, time.perf_counter() - started)
+    from ..engine import History
+    from ..views.report import write_report
+
+    started, out = time.perf_counter(), Path(out)
+    what = importlib.import_module(DEMOS[name], __package__)
+    runs = _train(what, seeds or what.SEEDS, out)
+    table, claim = what.table(runs), what.claim(runs)
+    History(
+        {"method": row, "seed": seed, **line}
+        for row in what.ROWS
+        for seed, entry in enumerate(runs[row])
+        for line in entry.history
+    ).save(out / "history.csv")
+    figures, seconds = what.figures(runs), time.perf_counter() - started
+    text = f"{claim} Made by <code>labkit demo {name}</code> in {seconds:.0f} s."
+    report = write_report(out / "report.html", what.TITLE, text, table, figures)
     print(table)
-    print(f"\n{_claim(runs)}\nReport: {report}")
+    print(f"\n{claim}\nReport: {report}")
     return report
 
 
 @dataclass(frozen=True)
-class _Trained:
-    """One network of the demo, in plain types that travel between processes."""
+class Trained:
+    """One network of a demo, in plain types that travel between processes."""
 
     logits: np.ndarray
     labels: np.ndarray
@@ -77,10 +89,21 @@ class _Trained:
         return Evaluation(torch.from_numpy(self.logits), torch.from_numpy(self.labels), self.classes)
 
 
-Runs = dict[str, list[_Trained]]  # method (or 'teacher') -> one network per seed
+Runs = dict[str, list[Trained]]  # row -> one network per seed
+Say = Callable[[str], None]
 
 
-def _train(seeds: int, out: Path) -> Runs:
+def plain(test: Evaluation) -> dict[str, Any]:
+    """The first fields of a `Trained`."""
+    return {"logits": test.logits.numpy(), "labels": test.labels.numpy(), "classes": test.classes}
+
+
+def accuracies(runs: Runs, row: str) -> list[float]:
+    """Test accuracy per seed."""
+    return [entry.test.accuracy for entry in runs[row]]
+
+
+def _train(what: ModuleType, seeds: int, out: Path) -> Runs:
     """All seeds, as many at a time as there are cores; each process computes with one thread.
 
     The steps take milliseconds: a second thread gains little there and, beside other programs, loses tenfold.
@@ -90,7 +113,7 @@ def _train(seeds: int, out: Path) -> Runs:
     from ..data.loader import one_thread
 
     workers = min(seeds, os.cpu_count() or 1)
-    with tqdm(total=seeds * (1 + len(METHODS)), unit="run", desc="demo") as bar:
+    with tqdm(total=seeds * len(what.ROWS), unit="run", desc="demo") as bar:
 
         def say(words: str) -> None:
             bar.set_description(words)
@@ -98,18 +121,16 @@ def _train(seeds: int, out: Path) -> Runs:
 
         if workers == 1:
             with one_thread():
-                every = [_seed(seed, out, say) for seed in range(seeds)]
+                every = [what.train(seed, out, say) for seed in range(seeds)]
         else:
-            every = _in_processes(seeds, out, workers, say)
-    return {method: [trained[method] for trained in every] for method in ("teacher", *METHODS)}
+            every = _in_processes(what.__name__, seeds, out, workers, say)
+    return {row: [trained[row] for trained in every] for row in what.ROWS}
 
 
-def _in_processes(
-    seeds: int, out: Path, workers: int, say: Callable[[str], None]
-) -> list[dict[str, _Trained]]:
+def _in_processes(what: str, seeds: int, out: Path, workers: int, say: Say) -> list[dict[str, Trained]]:
     messages = get_context("spawn").SimpleQueue()
     with pool(workers, _connect, messages) as executor:
-        futures = [executor.submit(_seed, seed, out) for seed in range(seeds)]
+        futures = [executor.submit(_seed, what, seed, out) for seed in range(seeds)]
         for future in futures:
             future.add_done_callback(lambda _: messages.put(None))
         left = seeds
@@ -127,92 +148,5 @@ def _connect(messages: SimpleQueue) -> None:
     _messages = messages
 
 
-def _seed(seed: int, out: Path, say: Callable[[str], None] | None = None) -> dict[str, _Trained]:
-    """The teacher of one seed and a student for each method."""
-    from .. import data, engine
-    from ..profiles import profile
-    from . import lab01
-
-    say = say or _messages.put
-    setting = profile("cpu")
-    s = setting.lab(1)
-    guide, _ = lab01.teacher(setting, seed)
-    few = data.load(s.data, seed=seed, per_class=s.per_class)
-    say(f"seed {seed}: teacher")
-    trained = {"teacher": _plain(engine.evaluate(guide, few.test), [], [])}
-    for method, options in lab01.chosen(s).items():
-        folder = out / f"{method}-{seed}"
-        run = lab01.train(setting, method, few, seed, guide, out=folder, progress=False, **options)
-        trained[method] = _plain(engine.evaluate(run.model, few.test), run.losses, list(run.history))
-        say(f"seed {seed}: {METHODS[method]}")
-    return trained
-
-
-def _plain(test: Evaluation, losses: list[float], history: list[dict[str, Any]]) -> _Trained:
-    return _Trained(test.logits.numpy(), test.labels.numpy(), test.classes, losses, history)
-
-
-def _accuracies(runs: Runs, method: str) -> list[float]:
-    return [entry.test.accuracy for entry in runs[method]]
-
-
-def _gain(runs: Runs) -> Interval:
-    return paired(_accuracies(runs, "hinton"), _accuracies(runs, "scratch"))
-
-
-def _claim(runs: Runs) -> str:
-    gain, seeds = _gain(runs), len(runs["hinton"])
-    return (
-        f"Distilled minus alone, paired over {seeds} seeds: {gain} points of test accuracy (95 % interval)."
-    )
-
-
-def _table(runs: Runs) -> Table:
-    from ..models import build, cost
-    from ..profiles import profile
-    from ..views import Table
-
-    s = profile("cpu").lab(1)
-    words = {"teacher": "teacher, all labels"} | METHODS
-    rows = []
-    for method, title in words.items():
-        net = s.teacher if method == "teacher" else s.student
-        spent = cost(build(num_classes=10, **net), (1, 1, 8, 8))
-        rows.append([title, interval(_accuracies(runs, method)), f"{spent.parameters:,}", f"{spent.macs:,}"])
-    return Table(
-        ["network", "test accuracy, %", "parameters", "MACs"],
-        rows,
-        caption=f"Real 8x8 handwritten digits; students see {s.per_class} labels per class",
-        note=f"Mean ± 95 % interval over {len(runs['hinton'])} seeds; same steps and data for all.",
-    )
-
-
-def _report(out: Path, runs: Runs, table: Table, seconds: float) -> Path:
-    from ..engine import History
-    from ..views import plot_confusion, plot_losses, plot_seeds
-    from ..views.report import write_report
-
-    rows = History(
-        {"method": method, "seed": seed, **row}
-        for method in METHODS
-        for seed, entry in enumerate(runs[method])
-        for row in entry.history
-    )
-    rows.save(out / "history.csv")
-    methods = {title: _accuracies(runs, method) for method, title in METHODS.items()}
-    figures = [
-        (
-            plot_seeds(methods, {"teacher": interval(_accuracies(runs, "teacher")).mean}),
-            "Test accuracy of each seed: students distilled, with label smoothing, alone; line: the teacher",
-        ),
-        (
-            plot_losses({METHODS[m]: runs[m][0].losses for m in ("hinton", "scratch")}),
-            "Training loss by step. The two objectives differ, so compare shapes, not heights",
-        ),
-        (
-            plot_confusion({METHODS[m]: runs[m][0].test for m in ("hinton", "scratch")}),
-            "Mistakes on the test digits by true and predicted class, first seed",
-        ),
-    ]
-    text = f"{_claim(runs)} Made by <code>labkit demo digits</code> in {seconds:.0f} s."
-    return write_report(out / "report.html", "A distilled student on real digits", text, table, figures)
+def _seed(what: str, seed: int, out: Path) -> dict[str, Trained]:
+    return importlib.import_module(what).train(seed, out, _messages.put)

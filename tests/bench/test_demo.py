@@ -84,17 +84,17 @@ def test_demo_writes_report_history_and_weights(short: None, tmp_path: Path, cap
 
 
 def test_demo_can_be_run_again_in_the_same_folder(short: None, tmp_path: Path):
-    demo(seeds=1, out=tmp_path)
+    demo("digits", seeds=1, out=tmp_path)
     first = (tmp_path / "history.csv").read_text()
     lab01.teacher.cache_clear()
-    demo(seeds=1, out=tmp_path)
+    demo("digits", seeds=1, out=tmp_path)
     assert (tmp_path / "history.csv").read_text() == first
 
 
 def test_demo_where_nothing_can_be_written(short: None, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LabkitError, match="Can't write"):
-        demo(seeds=1, out=tmp_path / "file")
+        demo("digits", seeds=1, out=tmp_path / "file")
 
 
 def test_unknown_demo_and_no_seeds():

@@ -57,34 +57,34 @@ def test_noise_grows_with_the_width_and_with_fewer_images():
     assert fewer > 0.6
 
 
-def test_students_are_trained_once_and_shown(settings: SimpleNamespace, tmp_path: Path, capsys):
+def test_students_are_trained_once_and_shown(
+    settings: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    (one, _) = intermediates.jobs(settings, 1)
+    assert (one["intermediate"], one["method"], one["seed"]) == ("tiny", "dait-f", 0)
+    row = intermediates.run(one, settings)
+    assert one.items() <= row.items()
+    assert row["embedding_dim"] == 48
+    assert all(0 <= row[name] <= 1 for name in ("val", "test", "adapted", "cka", "cka_noise"))
+
     file = tmp_path / "results.json"
+    Results("labkit intermediates --students --seeds 1", "a machine", [row]).save(file)
+    before = json_rows(file.read_text(encoding="utf-8"))
     first = {"folder": tmp_path, "out": file, "workers": 1}
-    intermediates.intermediates(**first)
-    assert "- was not trained: add --students" in capsys.readouterr().out
-    assert not file.exists()
-    jobs = list(intermediates.jobs(settings, 1))
-    assert [(job["intermediate"], job.get("precision")) for job in jobs] == [
-        ("tiny", None),
-        ("shufflenetv2_narrow", "fp32"),
-    ]
-    rows = [intermediates.run(job, settings) for job in jobs]
-    assert {row["embedding_dim"] for row in rows} == {48, 192}
-    for job, row in zip(jobs, rows, strict=True):
-        assert job.items() <= row.items()
-        assert all(0 <= row[name] <= 1 for name in ("val", "test", "adapted", "cka", "cka_noise"))
-    Results("labkit intermediates --students --seeds 1", "a machine", rows).save(file)
-    written = file.read_text(encoding="utf-8")
-    found = intermediates.intermediates(students=True, seeds=1, **first)  # nothing is missing
-    assert json_rows(written) == json_rows(file.read_text(encoding="utf-8"))
+    found = intermediates.intermediates(**first)
     table = capsys.readouterr().out
-    assert "not trained" not in table
-    shown = intermediates.accuracy(Results.load(file), "tiny", "test")
-    assert f"{100 * shown.mean:.1f}" in table
-    assert {one.name for one in found} == {"tiny", "shufflenetv2_narrow"}
+    assert "- was not trained: add --students" in table, "of the other candidate"
+    assert f"{100 * row['test']:.1f}" in table
+    assert {each.name for each in found} == {"tiny", "shufflenetv2_narrow"}
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "data:image/png" in page
     assert 'alt="Candidates' in page
+
+    monkeypatch.setattr(settings, "candidates", {"tiny": {}})
+    monkeypatch.setattr(intermediates, "setting", lambda *_: settings)
+    intermediates.intermediates(students=True, seeds=1, **first)  # nothing is missing
+    assert "not trained" not in capsys.readouterr().out
+    assert json_rows(file.read_text(encoding="utf-8")) == before
 
 
 def json_rows(text: str) -> str:
