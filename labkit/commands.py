@@ -14,10 +14,18 @@ from .terminal import mark, new_table, show
 
 def distill(
     method: Annotated[str, typer.Argument(help="Such as hinton; an unknown name lists them.")],
-    data: Annotated[str | None, typer.Option(help="Data set, or a folder of class folders.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set, a folder of class folders, or settings NAME.yaml.")
+    ] = None,
     student: Annotated[str | None, typer.Option(help="Network to train from scratch.")] = None,
     teacher: Annotated[str | None, typer.Option(help="Pretrained network, or a run's folder.")] = None,
     assistant: Annotated[str | None, typer.Option(help="Network between the two, for takd.")] = None,
+    vlm: Annotated[str | None, typer.Option(help="Vision-language model, such as aviary-clip.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="'a photo of a {}.', or a file of prompts.")] = None,
+    intermediate: Annotated[
+        str | None, typer.Option(help="Network between model and student, or its run's folder.")
+    ] = None,
+    anchors: Annotated[str | None, typer.Option(help="fixed, calibrated, or a file of anchors.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs with different seeds.")] = 3,
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of each training.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in steps instead.")] = None,
@@ -41,6 +49,10 @@ def distill(
         student=student,
         teacher=teacher,
         assistant=assistant,
+        vlm=vlm,
+        prompts=prompts,
+        intermediate=intermediate,
+        anchors=anchors,
         seeds=seeds,
         epochs=epochs,
         steps=steps,

@@ -45,12 +45,17 @@ class Profile:
 
 
 def preset(name: str) -> SimpleNamespace:
-    """Settings of the comparison on one data set, from `presets/NAME.yaml`.
+    """Settings for one data set, from `presets/NAME.yaml`.
 
     Raises:
-        LabkitError: there is none; `presets` lists the names.
+        LabkitError: there are none; `has_preset` tells.
     """
     return SimpleNamespace(**_preset(f"{name}.yaml"))
+
+
+def has_preset(name: str) -> bool:
+    """Whether there are settings for a data set, of a comparison or of `labkit distill` alone."""
+    return (resources.files("labkit") / "presets" / f"{name}.yaml").is_file()
 
 
 def presets() -> list[str]:
@@ -58,7 +63,8 @@ def presets() -> list[str]:
     files = (resources.files("labkit") / "presets").iterdir()
     names = [file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")]
     others = ("profiles", "intermediates")  # of other commands
-    return sorted(name for name in names if name not in others and not name.startswith("lab"))
+    names = [name for name in names if name not in others and not name.startswith("lab")]
+    return sorted(name for name in names if "budgets" in _preset(f"{name}.yaml"))
 
 
 @cache

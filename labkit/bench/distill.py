@@ -11,40 +11,34 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LabkitError, LabkitWarning, MissingError, unknown
-from ..profiles import preset, presets
-from ..profiles import profile as choose
-from . import pair
+from ..errors import LabkitError, LabkitWarning, MissingError
+from . import distill_vlm, pair
+from .distill_settings import Asked, settings
 
 if TYPE_CHECKING:
     from ..data import DataModule
     from ..engine import Evaluation, Run
     from ..models import Classifier
 
-TRAINING = {
-    "batch_size": 64,
-    "optimizer": "adamw",
-    "lr": 3e-3,
-    "weight_decay": 0.05,
-    "warmup": 0.1,
-    "clip": 1.0,
-}
-HEADS = {"head_lr": 0.03, "head_share": 0.3}  # of a teacher with pretrained weights
-EPOCHS = 20
-_NOT_HERE = ("precision", "validate_every")  # of a preset: chosen for the machine that made its results
-_DECIDED = ("seed", "teacher.seed", "data.name", "data.seed", "data.per_class")  # elsewhere
-
 
 @dataclass
 class Outcome:
-    """What `distill` found: per network ('teacher', 'scratch', the method) one evaluation and run per seed.
+    """What `distill` found, one evaluation and one run per seed for each network.
 
-    `report` is the page; None in all processes but the first.
+    Attributes:
+        method: its name.
+        tests: by 'teacher', or 'zero-shot', 'calibrated' and 'intermediate'; 'scratch', and the method.
+        runs: by 'intermediate', 'scratch' and the method.
+        words: what each of `tests` is called.
+        module: the first seed's data.
+        report: the page; None in all processes but the first.
     """
 
     method: str
     tests: dict[str, list[Evaluation]] = field(default_factory=dict)
     runs: dict[str, list[Run]] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
+    module: DataModule | None = field(default=None, repr=False)
     report: Path | None = None
 
 
@@ -55,6 +49,10 @@ def distill(
     student: str | None = None,
     teacher: str | None = None,
     assistant: str | None = None,
+    vlm: str | None = None,
+    prompts: str | None = None,
+    intermediate: str | None = None,
+    anchors: str | None = None,
     seeds: int = 3,
     epochs: int | None = None,
     steps: int | None = None,
@@ -65,38 +63,51 @@ def distill(
     resume: bool = False,
     profile: str | None = None,
 ) -> Outcome:
-    """Train teacher, distilled student and the same student alone for every seed; print and report.
+    """Train what teaches, distilled student and the same student alone for every seed; print and report.
 
     Args:
         method: a name of `labkit.methods.available()`.
         data: a data set's name, or a folder of class folders; None takes the profile's. Where it has a preset
-            (`presets/NAME.yaml`), networks, recipe and the method's options come from there unless given.
+            (`presets/NAME.yaml`), all that isn't given comes from there. Or a file of such settings of one's
+            own, NAME.yaml.
         student: a name for `models.build`, trained from scratch.
         teacher: such a name, whose pretrained weights (where there are any) are adapted to the same labels;
             or the folder of a finished run, taken as it is.
         assistant: a name, for the method 'takd'.
+        vlm: the vision-language model, where the method learns from one.
+        prompts: a template for it, or a file of templates or of one sentence per class.
+        intermediate: as `teacher`, of what 'dait' and 'takd_clip' train between model and student.
+        anchors: 'fixed' for the prompts, 'calibrated' for PAND's first stage, or the file that one wrote.
         seeds: each draws labels, initialisation and order.
-        epochs, steps: length of the training, one of them; of the teacher's too.
+        epochs, steps: length of the training, one of them; of what teaches, too.
         per_class: label budget; None takes all labels.
-        options: of the method; of `fit`'s recipe; with the prefix 'teacher.' of the teacher's recipe, with
-            'data.' of `data.load`.
-        stored: ask the teacher once about so many augmented views, kept in the cache, and not in every step.
-        out: folder for seedN/{teacher,scratch,METHOD} and report.html; default runs/METHOD-DATA-STUDENT.
+        options: of the method; of `fit`'s recipe; with the prefix 'teacher.' or 'intermediate.' of that
+            recipe, with 'data.' of `data.load`, with 'stage1.' of DAIT's first stage, with 'calibration.' of
+            PAND's.
+        stored: ask the frozen network once about so many augmented views, kept in the cache, and not in every
+            step; a vision-language model always is.
+        out: folder for seedN/ and report.html; default runs/METHOD-DATA-STUDENT. In seedN/ METHOD, 'scratch',
+            and the artefacts of what teaches.
         resume: go on with what the folder holds.
-        profile: 'cpu', 'gpu' or 'paper', for the default data; None takes LABKIT_PROFILE's.
+        profile: 'cpu', 'gpu' or 'paper', for default data and model; None takes LABKIT_PROFILE's.
 
     Raises:
-        LabkitError: a name, an option or a number is wrong, teacher and data don't fit, or the folder holds
-            other runs.
+        LabkitError: a name, an option or a number is wrong, networks, prompts and data don't fit together, or
+            the folder holds other runs.
     """
     started = time.perf_counter()
-    data = data or choose(profile).images
-    s, own = _settings(method, data, student, teacher, assistant, epochs, steps, stored, options or {})
+    asked = Asked(
+        *(method, data, student, teacher, assistant, vlm, prompts, intermediate, anchors, epochs, steps),
+        options=options or {},
+        stored=stored,
+        profile=profile,
+    )
+    s, own = settings(asked)
     if seeds < 1:
         raise LabkitError(f"distill needs at least one seed, but got {seeds}.")
     out = Path(out or f"runs/{method}-{s.data['name']}-{s.student['name']}")
     main = int(os.environ.get("RANK", 0)) == 0  # of several processes under accelerate launch
-    if main and not resume and any(out.glob("seed*/*/last.safetensors")):
+    if main and not resume and any(out.glob("seed*/**/*.safetensors")):
         raise LabkitError(
             f"{out} already holds runs: go on with --resume, or name another folder with --out."
         )
@@ -111,89 +122,6 @@ def distill(
     return found
 
 
-def _settings(
-    method: str,
-    data: str,
-    student: str | None,
-    teacher: str | None,
-    assistant: str | None,
-    epochs: int | None,
-    steps: int | None,
-    stored: int | None,
-    options: Mapping[str, Any],
-) -> tuple[SimpleNamespace, dict[str, Any]]:
-    """The settings that `pair` reads, and the method's own options."""
-    from ..engine import Recipe
-
-    _check(method, assistant, epochs, steps)
-    load = _data(data)
-    known = preset(load["name"]) if load["name"] in presets() else SimpleNamespace()
-    training = dict(getattr(known, "training", TRAINING | {"epochs": EPOCHS}))
-    teaching = dict(getattr(known, "teacher_training", training | HEADS))
-    own, alone = (dict(getattr(known, "methods", {}).get(name, {})) for name in (method, "scratch"))
-    for recipe in (training, teaching):
-        for name in _NOT_HERE:
-            recipe.pop(name, None)
-        if epochs or steps:
-            recipe.pop("epochs", None), recipe.pop("steps", None)
-            recipe |= {"epochs": epochs} if epochs else {"steps": steps}
-    for name, value in options.items():
-        group, _, short = name.rpartition(".")
-        if group not in ("", "teacher", "data") or name in _DECIDED:
-            raise LabkitError(f"--set takes an option, teacher.option or data.option, but not '{name}'.")
-        if group == "" and short in Recipe.__dataclass_fields__:
-            training[short] = value
-            own.pop(short, None), alone.pop(short, None)
-        else:
-            {"data": load, "teacher": teaching, "": own}[group][short] = value
-    s = SimpleNamespace(
-        data=load,
-        student=_net(student, known, "student"),
-        teacher=_net(teacher, known, "teacher") if pair.asks(method, own) else {"name": ""},
-        assistant=assistant or getattr(known, "assistant", "small"),
-        training=training,
-        teacher_training=teaching,
-        alone={k: v for k, v in alone.items() if k in pair.RECIPE},
-        views=stored,
-        keep=True,
-    )
-    return s, own
-
-
-def _check(method: str, assistant: str | None, epochs: int | None, steps: int | None) -> None:
-    """Refuse what can't be run, before anything is loaded."""
-    from .. import methods
-
-    if method not in methods.available():
-        raise unknown("method", method, methods.available())
-    if methods.asks_vlm(method):
-        raise LabkitError(
-            f"The method {method} learns from a vision-language model, which labkit distill can't load yet:"
-            f" use labkit.methods.create('{method}', teacher=labkit.models.load_vlm(...), prompts=...)."
-        )
-    if assistant is not None and method != "takd":
-        raise LabkitError(f"--assistant belongs to the method takd, but the method is {method}.")
-    if epochs is not None and steps is not None:
-        raise LabkitError("Give either --epochs or --steps, one of the two.")
-
-
-def _net(name: str | None, known: SimpleNamespace, role: str) -> dict[str, Any]:
-    if name is None and not hasattr(known, role):
-        raise LabkitError(f"Say which network is the {role}: --{role} NAME, such as --{role} tiny.")
-    return {"name": name} if name is not None else dict(getattr(known, role))
-
-
-def _data(data: str) -> dict[str, Any]:
-    """Options of `data.load` for a name or a folder."""
-    from .. import data as sets
-
-    if data not in sets.available() and Path(data).is_dir():
-        return {"name": "folder", "root": data}
-    if data not in sets.available() and os.sep in data:
-        raise MissingError(f"There is no folder {data}: name one that holds a folder of images per class.")
-    return {"name": data}
-
-
 def _seed(
     s: SimpleNamespace,
     found: Outcome,
@@ -205,34 +133,52 @@ def _seed(
     say: Callable[..., None],
 ) -> None:
     """All networks of one seed."""
-    from ..engine import evaluate
+    from .. import methods
+    from ..engine import evaluate, load_run
 
     module = pair.few(s, per_class, seed)
+    s = SimpleNamespace(**vars(s) | {"student": _sized(s.student, module)})
     if seed == 0:
+        found.module = module
         say(module.describe())
-    guide = None
-    if s.teacher["name"]:
-        guide = _teacher(s, module, seed, per_class, out / "teacher", resume)
-        test = evaluate(guide, module.test)
-        found.tests.setdefault("teacher", []).append(test)
-        say(f"seed {seed}: teacher {s.teacher['name']}: {_percent(test)}")
-        if test.accuracy < 2 / module.num_classes:
+
+    def note(name: str, words: str, test: Evaluation) -> None:
+        found.words[name] = words
+        found.tests.setdefault(name, []).append(test)
+        say(f"seed {seed}: {words}: {test.accuracy:.1%} test accuracy")
+        if name not in ("scratch", found.method) and test.accuracy < 2 / module.num_classes:
             say(
                 f"  That is near chance ({1 / module.num_classes:.1%}), so its student learns noise: train it"
                 " longer, or name the folder of a trained run."
+                if name != "zero-shot"
+                else f"  That is near chance ({1 / module.num_classes:.1%}): it hardly knows these classes."
             )
+
+    def network(net: dict[str, Any], role: str) -> Classifier | dict[str, Any]:
+        return _network(net, module, role)
+
+    guide = None
+    if methods.asks_vlm(found.method):
+        own = distill_vlm.prepare(s, found.method, module, seed, per_class, own, out, resume, note, network)
+        if (out / "intermediate").is_dir():
+            found.runs.setdefault("intermediate", []).append(load_run(out / "intermediate"))
+    elif s.teacher["name"]:
+        guide = _teacher(s, module, seed, per_class, out / "teacher", resume)
+        note("teacher", f"teacher {s.teacher['name']}", evaluate(guide, module.test))
     for name in dict.fromkeys((found.method, "scratch")):
-        options = own if name == found.method else s.alone
+        taught = name == found.method
         run = _student(
-            s, name, seed, per_class, guide if name == found.method else None, out, resume, options
+            s,
+            name,
+            seed,
+            per_class,
+            guide if taught else None,
+            out / name,
+            resume,
+            own if taught else s.alone,
         )
         found.runs.setdefault(name, []).append(run)
-        found.tests.setdefault(name, []).append(evaluate(run.model, module.test))
-        say(f"seed {seed}: student {s.student['name']}, {name}: {_percent(found.tests[name][-1])}")
-
-
-def _percent(test: Evaluation) -> str:
-    return f"{test.accuracy:.1%} test accuracy"
+        note(name, f"student {s.student['name']}, {name}", evaluate(run.model, module.test))
 
 
 def _student(
@@ -247,38 +193,41 @@ def _student(
 ) -> Run:
     recipe = {k: v for k, v in options.items() if k in pair.RECIPE}
     own = {k: v for k, v in options.items() if k not in recipe}
-    student = _sized(s.student, pair.few(s, per_class, seed))
-    method = pair.create(s, name, seed, per_class, student=student, guide=guide, **own)
+    method = pair.create(s, name, seed, per_class, guide=guide, **own)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LabkitWarning)  # a teacher near chance: said already
-        return pair.fit(
-            s, method, seed, per_class, bank=bool(s.views), out=out / name, resume=resume, **recipe
-        )
+        return pair.fit(s, method, seed, per_class, bank=bool(s.views), out=out, resume=resume, **recipe)
 
 
 def _teacher(
     s: SimpleNamespace, module: DataModule, seed: int, per_class: int | None, out: Path, resume: bool
 ) -> Classifier:
     """The teacher of a seed: a finished run as it is, or a network adapted to the seed's labels."""
-    name = s.teacher["name"]
+    net = _network(s.teacher, module, "teacher")
+    if not isinstance(net, dict):
+        return net
+    told = dict(s.teacher_training)
+    if net["weights"] is None:
+        told |= {"head_share": 0.0}
+    own = SimpleNamespace(**vars(s) | {"teacher_training": told})
+    return pair.adapted(own, seed, per_class, net, out=out, resume=resume)[0]
+
+
+def _network(net: dict[str, Any], module: DataModule, role: str) -> Classifier | dict[str, Any]:
+    """The network of a finished run, frozen; or options of `build` for one to be trained."""
+    name = net["name"]
     if not Path(name).is_dir():
         if os.sep in name and not name.startswith("torchvision/"):
             raise MissingError(f"There is no folder {name} with a run, and no network of that name.")
-        net = _sized(s.teacher, module)
-        net["weights"] = s.teacher.get("weights") or _weights(name, module)
-        told = dict(s.teacher_training)
-        if net["weights"] is None:
-            told |= {"head_share": 0.0}
-        own = SimpleNamespace(**vars(s) | {"teacher_training": told})
-        return pair.adapted(own, seed, per_class, net, out=out, resume=resume)[0]
+        return {**_sized(net, module), "weights": net.get("weights") or _weights(name, module)}
     from ..engine import load_run
 
     run = load_run(Path(name))
     learnt = run.config.get("data", {}).get("classes", [])
     if run.model.num_classes != module.num_classes or (learnt and tuple(learnt) != tuple(module.classes)):
         raise LabkitError(
-            f"The teacher in {name} knows {run.model.num_classes} classes ({_few(learnt)}), but"
-            f" '{module.name}' has {module.num_classes} ({_few(module.classes)}): name a teacher of these."
+            f"The {role} in {name} knows {run.model.num_classes} classes ({_few(learnt)}), but"
+            f" '{module.name}' has {module.num_classes} ({_few(module.classes)}): name one of these."
         )
     return run.model.requires_grad_(False).eval()
 

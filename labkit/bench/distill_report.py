@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from textwrap import fill
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import torch
+
+from ..errors import LabkitError
 from .stats import interval, paired
 
 if TYPE_CHECKING:
@@ -15,7 +19,10 @@ if TYPE_CHECKING:
     from ..views import Table
     from .distill import Outcome
 
+_ORDER = ("zero-shot", "calibrated", "teacher", "intermediate", "scratch")
 _MOST_CLASSES = 20  # of a readable confusion matrix
+_PICTURES = 6
+Figures = list[tuple["Figure", str]]
 
 
 def report(found: Outcome, s: SimpleNamespace, out: Path, seconds: float) -> Path:
@@ -44,8 +51,16 @@ def accuracies(found: Outcome, name: str) -> list[float]:
 
 
 def _words(found: Outcome) -> dict[str, str]:
-    words = {"teacher": "teacher", "scratch": "student alone", found.method: f"student, {found.method}"}
-    return {name: title for name, title in words.items() if name in found.tests}
+    """What the table's rows are called, in its order."""
+    own = {"scratch": "student alone", found.method: f"student, {found.method}"}
+    if found.method == "scratch":
+        own = {"scratch": "student alone"}
+    words = {**found.words, **own}
+    return {name: words[name] for name in dict.fromkeys((*_ORDER, found.method)) if name in found.tests}
+
+
+def _students(found: Outcome) -> dict[str, str]:
+    return {name: title for name, title in _words(found).items() if name in ("scratch", found.method)}
 
 
 def _table(found: Outcome, s: SimpleNamespace) -> Table:
@@ -66,15 +81,17 @@ def _claim(found: Outcome) -> str:
     return f"{found.method} minus the student alone, {over}: {gain} points of test accuracy."
 
 
-def _figures(found: Outcome) -> list[tuple[Figure, str]]:
+def _figures(found: Outcome) -> Figures:
     from ..views import plot_confusion, plot_losses, plot_run, plot_seeds
+    from ..views.distill import plot_pairs
 
-    words = {name: title for name, title in _words(found).items() if name != "teacher"}
-    teacher = {"teacher": interval(accuracies(found, "teacher")).mean} if "teacher" in found.tests else {}
-    figures = [
+    words = _students(found)
+    above = {n: title for n, title in _words(found).items() if n not in words}
+    lines = {title: interval(accuracies(found, name)).mean for name, title in above.items()}
+    figures: Figures = [
         (
-            plot_seeds({title: accuracies(found, name) for name, title in words.items()}, teacher),
-            "Test accuracy of each seed" + ("; line: the teacher's mean" if teacher else ""),
+            plot_seeds({title: accuracies(found, name) for name, title in words.items()}, lines),
+            "Test accuracy of each seed" + (f"; lines: the mean of {', '.join(lines)}" if lines else ""),
         )
     ]
     losses = {title: found.runs[name][0].losses for name, title in words.items()}
@@ -83,12 +100,55 @@ def _figures(found: Outcome) -> list[tuple[Figure, str]]:
             (plot_losses(losses), "Training loss by step, first seed. Objectives differ: compare shapes")
         )
     figures += [
-        (plot_run(found.runs[name][0]), f"{title}, first seed: loss terms and accuracy by epoch")
-        for name, title in words.items()
+        (plot_run(runs[0]), f"{_words(found)[name]}, first seed: loss terms and accuracy by epoch")
+        for name, runs in found.runs.items()
     ]
+    figures += _lambda(found)
     first = {title: found.tests[name][0] for name, title in words.items()}
     if len(next(iter(first.values())).classes) <= _MOST_CLASSES:
         figures.append(
             (plot_confusion(first), "Mistakes on test images by true and predicted class, first seed")
         )
-    return figures
+    figures.append((plot_pairs(first), "Look-alikes that are confused most often, first seed"))
+    return figures + _attention(found)
+
+
+def _lambda(found: Outcome) -> Figures:
+    """How the labels' share of the loss grew, where a training has one."""
+    from ..views.distill import plot_lambda
+
+    curves = {
+        _words(found)[name]: ([row["step"] for row in runs[0].history], runs[0].history["lambda"])
+        for name, runs in found.runs.items()
+        if "lambda" in runs[0].history.columns
+    }
+    return [(plot_lambda(curves), "The share of the labels in the loss, first seed")] if curves else []
+
+
+def _attention(found: Outcome) -> Figures:
+    """Where scratch and method look, on test images that only the method gets right as far as there are."""
+    from ..engine import grad_cam
+    from ..views.maps import plot_attention
+
+    words, split = _students(found), found.module.test
+    right = [found.tests[name][0].predictions == found.tests[name][0].labels for name in words]
+    ranked = (right[-1].int() - right[0].int()).argsort(descending=True, stable=True).tolist()
+    one_each = {int(split.labels[i]): i for i in reversed(ranked)}  # the first of each class
+    order = torch.tensor([i for i in ranked if i in one_each.values()][:_PICTURES])
+    images = torch.stack([split[int(i)][0] for i in order])
+    maps, notes = {}, {}
+    for name, title in words.items():
+        try:
+            maps[title] = grad_cam(found.runs[name][0].model, images).cpu()
+        except LabkitError:  # no convolutional network
+            return []
+        said = found.tests[name][0].predictions[order].tolist()
+        notes[title] = [fill(found.module.classes[label], 18) for label in said]
+    titles = [fill(found.module.classes[int(split.labels[i])], 18) for i in order]
+    return [
+        (
+            plot_attention(images, titles, maps, notes),
+            "Grad-CAM of what each student says (below its map), first seed; images that the distilled one"
+            " gets right and the other doesn't come first",
+        )
+    ]

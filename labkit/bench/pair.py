@@ -34,14 +34,15 @@ def few(s: SimpleNamespace, per_class: int | None, seed: int) -> DataModule:
     Validation and test are the same at every budget, the test split at every seed.
     """
     from .. import data
+    from .classes import checked
 
     options = {"name": s.data} if isinstance(s.data, str) else dict(s.data)
-    key = key_of(options, per_class, seed)
+    key = key_of(options, per_class, seed, getattr(s, "class_names", None))
     kept = KEPT["modules"]
     if key not in kept:
         if len(kept) > 3:
             kept.clear()
-        kept[key] = data.load(seed=seed, per_class=per_class, **options)
+        kept[key] = checked(data.load(seed=seed, per_class=per_class, **options), s)
     return kept[key]
 
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from . import pair
+from .classes import said_names, texts
 
 if TYPE_CHECKING:
     from ..data import DataModule, FileSet, ImageSet
@@ -38,16 +39,6 @@ def load(s: SimpleNamespace) -> VisionLanguage:
     if key not in kept:
         kept[key] = models.load_vlm(**options)
     return kept[key]
-
-
-def texts(s: SimpleNamespace, module: DataModule) -> list[str] | list[list[str]]:
-    """One sentence per class, in their order; of several templates one such list each."""
-    if isinstance(s.prompts, str):
-        return module.prompts(s.prompts)
-    if not any("{" in text for text in s.prompts):
-        return list(s.prompts)
-    made = [module.prompts(template) for template in s.prompts]
-    return made if len(made) > 1 else made[0]
 
 
 def bank(
@@ -92,7 +83,7 @@ def zero_shot(s: SimpleNamespace, module: DataModule, anchors: Anchors | None = 
 
     vlm = load(s)
     prompts = texts(s, module) if anchors is None else None
-    head, source = class_anchors(vlm, prompts, anchors, _names(s, module))
+    head, source = class_anchors(vlm, prompts, anchors, said_names(s, module))
     return ZeroShot(vlm, head, vlm.logit_scale, source)
 
 
@@ -139,7 +130,7 @@ def calibrated(
         sentences,
         bank(SimpleNamespace(**vars(s) | {"whole": False}), seed, per_class, views=0),
         val=features(s, module.val),
-        classes=_names(s, module),
+        classes=said_names(s, module),
         out=out,
         seed=seed,
         progress=progress,
@@ -285,18 +276,11 @@ def _anchors(
 
     module = pair.few(s, per_class, seed)
     if isinstance(anchors, str) and anchors == "fixed":
-        return {"prompts": texts(s, module), "classes": _names(s, module)}, "fixed"
+        return {"prompts": texts(s, module), "classes": said_names(s, module)}, "fixed"
     if isinstance(anchors, str) and anchors == "calibrated":
         anchors = calibrated(s, seed, per_class)
     elif isinstance(anchors, str | Path):
         anchors = read_calibration(anchors)
     text = anchors.text if isinstance(anchors, Calibration) else anchors
     digest = hashlib.sha256(text.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:12]
-    return {"anchors": anchors, "classes": _names(s, module)}, digest
-
-
-def _names(s: SimpleNamespace, module: DataModule) -> tuple[str, ...]:
-    """What each sentence contains: the class's name, or its description where the prompts have that."""
-    templates = [s.prompts] if isinstance(s.prompts, str) else s.prompts
-    described = any("{description}" in text for text in templates)
-    return tuple(module.descriptions if described else module.classes)
+    return {"anchors": anchors, "classes": said_names(s, module)}, digest

@@ -46,7 +46,7 @@ def test_distils_beside_the_student_alone_and_reports(capsys, tmp_path: Path):
     assert config["recipe"]["lr"] == 0.01
     assert config["data"]["per_class"] == 5
     page = found.report.read_text(encoding="utf-8")
-    assert page.count("<figure>") == 5
+    assert page.count("<figure>") == 7
     assert (tmp_path / "run" / "history.csv").read_text().count("\nhinton,1,") > 0
 
 
