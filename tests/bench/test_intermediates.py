@@ -104,6 +104,7 @@ def test_the_papers_candidates(name: str):
     bare = [one.partition(".")[0] for one in s.candidates]
     assert bare == ["regnety_016", "vgg13", "resnet50", "resnet34", "resnet18", "efficientnet_b0"]
     assert set(bare) <= set(models.available())
-    assert {"data", "student", "vlm", "prompts", "views", "training", "intermediate_training"} <= set(vars(s))
+    needed = {"data", "student", "vlm", "prompts", "views", "training", "intermediate_training"}
+    assert needed | {"teacher_training", "stage1"} <= set(vars(s))
     assert s.method in s.methods
     assert "intermediates" not in profiles.presets()
