@@ -64,6 +64,20 @@ def interaction(results: Results) -> Any:
     return interval([both - calibrated - near + neither for neither, calibrated, near, both in seeds])
 
 
+def anchors(results: Results) -> Table:
+    """The model itself with each kind of anchors, and what they add to one sentence."""
+    from ..views import Table
+
+    known = [kind for kind in ANCHORS if results.select(experiment="anchors", method=kind)]
+    rows = []
+    for kind in known:
+        own, fixed = ({"experiment": "anchors", "method": name} for name in (kind, "fixed"))
+        gain = "" if kind == "fixed" else results.gain(own, fixed)
+        rows.append([ANCHORS[kind], results.interval(**own), gain])
+    note = f"{len(results.values(**fixed))} seeds, which draw the labels: {results.command}"
+    return Table(["anchors", "the model itself, test, %", "minus one sentence"], rows, note=note)
+
+
 def prompts(results: Results) -> Table:
     """The model itself by each kind of anchors, and PAND's student with them."""
     from ..views import Table

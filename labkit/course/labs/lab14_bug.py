@@ -16,8 +16,8 @@ _LR, _FLOOR = 0.02, 1e-3
 
 
 def _draw_bug(seed: int) -> tuple[Tensor, Tensor, int]:
-    """Two batches, and a number of epochs."""
-    return torch.randn(2, 5, 3), torch.randint(4, (2, 5)), 5 + seed % 7
+    """Three batches, and a number of epochs."""
+    return torch.randn(3, 5, 3), torch.randint(4, (3, 5)), 5 + seed % 5
 
 
 def _observe_bug(train: Any, features: Tensor, labels: Tensor, epochs: int) -> dict[str, Any]:

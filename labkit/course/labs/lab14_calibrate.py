@@ -102,18 +102,17 @@ def calibrate(
 def _calibrate(
     learner: Any, batches: Any, val: Any, epochs: int, lr: float, scale: float, *, momentum: float = 0.9,
     rate: Any = lambda e, n, lr: coop_rate(e, n, lr, warmup=0), chosen: str = "first", graph: bool = False,
-    first_epoch: int = 0, before: bool = False, watch: Any = None, factor: float = 1.0,
+    first_epoch: int = 0, watch: Any = None, factor: float = 1.0,
 ) -> Any:  # fmt: skip
     """The calibration with each of its parts switchable."""
     optimizer = torch.optim.SGD(learner.parameters(), lr=lr, momentum=momentum)
     best, kept = -float("inf"), None
     for epoch in range(first_epoch, epochs + first_epoch):
         optimizer.param_groups[0]["lr"] = rate(epoch - first_epoch, epochs, lr)
-        early = learner()
         seen = list(batches(epoch))
         for features, labels in seen:
             clipped_step(learner, optimizer, features, labels, factor * scale)
-        anchors = early if before else learner()
+        anchors = learner()
         anchors = anchors if graph else anchors.detach()
         if watch:
             watch(anchors.detach())
@@ -161,12 +160,6 @@ CALIBRATE = Check(
             "chosen by the validation loss",
             _wrong(chosen="loss"),
             "The epoch with the least loss need not be the one with the most hits. Choose by accuracy.",
-        ),
-        Misconception(
-            "measured before the epoch's steps",
-            _wrong(before=True),
-            "You look at the anchors before the epoch has trained them. Ask the learner again after the"
-            " steps.",
         ),
         Misconception(
             "one rate all along",

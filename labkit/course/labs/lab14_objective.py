@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...losses import semantic_image_alignment, vl2lite_linguistic, vl2lite_visual
+from ...losses import semantic_image_alignment, vl2lite_visual
 from ...losses.language import CLIP_SCALE as S
 from ...models import Output
 from ..checks import Check, Misconception
@@ -18,25 +18,24 @@ _K, _WEIGHT = 2, 0.6
 
 
 def _draw_objective(seed: int) -> tuple[Tensor, ...]:
-    """Student logits and embedding, labels, the model's images and anchors, both condensed, e and slope."""
+    """Student logits and embedding, labels, the model's images and anchors, both condensed, w."""
     v, anchors = F.normalize(torch.randn(6, 7), dim=1), F.normalize(torch.randn(4, 7), dim=1)
     student = torch.randn(6, 4), 2 * torch.randn(6, 5)
     condensed = 3 * torch.randn(6, 5), 3 * torch.randn(4, 5)
-    e, slope = 0.3 + 0.4 * torch.rand(()), torch.tensor(0.9 if seed % 2 == 0 else 5.0)
-    return *student, torch.randint(4, (6,)), v, anchors, *condensed, e, slope
+    return *student, torch.randint(4, (6,)), v, anchors, *condensed, 0.1 + 0.3 * torch.rand(())
 
 
 def _observe_objective(
     answer: Any, logits: Tensor, embedding: Tensor, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor,
-    text: Tensor, e: Tensor, slope: Tensor,
+    text: Tensor, w: Tensor,
 ) -> Any:  # fmt: skip
     student = Output(logits, embedding, (None,) * 4, None)
-    return answer(student, labels, v, anchors, image, text, e.item(), slope.item(), _K, _WEIGHT)
+    return answer(student, labels, v, anchors, image, text, w.item(), _K, _WEIGHT)
 
 
 def pand_loss(
-    student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, e: float,
-    slope: float = 1 / 8, k: int = 3, weight: float = 1.0,
+    student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, w: float,
+    k: int = 3, weight: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """The loss of one batch in PAND's second stage, a scalar.
 
@@ -47,8 +46,7 @@ def pand_loss(
         anchors: (C, E) unit vectors, the calibrated class texts.
         image: (B, D), condensed v.
         text: (C, D), condensed anchors.
-        e: share of the training that is done, in [0, 1).
-        slope: of the labels' share.
+        w: the labels' share, in [0, 1].
         k: neighbours.
         weight: of the neighbourhood term.
     """
@@ -56,56 +54,31 @@ def pand_loss(
     visual = vl2lite_visual(h, F.normalize(image, dim=1))
     linguistic = semantic_image_alignment(h, v, text, 2.0, S, vlm_text_emb=anchors)
     relation = neighbourhood_loss(student.logits, S * v @ anchors.T, k)
-    share = min(1.0, slope * e)
-    ce = F.cross_entropy(student.logits, labels)
-    return share * ce + (1 - share) * (visual + linguistic) / 2 + weight * relation
+    labels_term = F.cross_entropy(student.logits, labels)
+    return w * labels_term + (1 - w) * (visual + linguistic) / 2 + weight * relation
 
 
 def _loss(
-    student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, e: float,
-    slope: float, k: int, weight: float, *, clip: bool = True, swap: bool = False, half: float = 2.0,
-    halved: str = "both", text_factor: float = 1.0, raw_h: bool = False, raw_image: bool = False,
-    still: bool = False, scale: float = S, divide: float = 1.0, inside: bool = False, by_text: bool = False,
-    temperature: float = 2.0, image_too: bool = True, text_too: bool = True, slope_power: int = 1,
+    student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, w: float,
+    k: int, weight: float, *, half: float = 2.0, halved: str = "both", raw_h: bool = False,
+    raw_image: bool = False, still: bool = False, divide: float = 1.0, inside: bool = False,
+    by_text: bool = False, temperature: float = 2.0, image_too: float = 1.0, text_too: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """The loss with each of its parts switchable."""
     h = F.normalize(student.embedding, dim=1)
     condensed = image if raw_image else F.normalize(image, dim=1)
-    visual = vl2lite_visual(student.embedding if raw_h else h, condensed.detach() if still else condensed)
-    linguistic = semantic_image_alignment(h, v, text, temperature, scale, vlm_text_emb=anchors)
+    condensed = condensed.detach() if still else condensed
+    visual = image_too * vl2lite_visual(student.embedding if raw_h else h, condensed)
+    linguistic = text_too * semantic_image_alignment(h, v, text, temperature, S, vlm_text_emb=anchors)
     logits = S * h @ F.normalize(text, dim=1).T if by_text else student.logits
-    relation = weight * neighbourhood_loss(logits, scale * v @ anchors.T / divide, k)
-    share = slope**slope_power * e
-    share = min(1.0, share) if clip else share
-    share = 1 - share if swap else share
-    visual, linguistic = image_too * visual, text_too * text_factor * linguistic
+    relation = weight * neighbourhood_loss(logits, S * v @ anchors.T / divide, k)
     both = (visual + linguistic) / half if halved == "both" else visual / 2 + linguistic
     both = both + relation if inside else both
-    ce = F.cross_entropy(student.logits, labels)
-    return share * ce + (1 - share) * both + (0 if inside else relation)
+    return w * F.cross_entropy(student.logits, labels) + (1 - w) * both + (0 if inside else relation)
 
 
 def _wrong(**switches: Any) -> Any:
     return lambda *inputs: _loss(*inputs, **switches)
-
-
-def _vl2lite(
-    student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, *rest: Any
-):
-    """Its text term, with the factor 1/2 of the authors' code."""
-    right = pand_loss(student, labels, v, anchors, image, text, *rest)
-    share = min(1.0, rest[1] * rest[0])
-    h = F.normalize(student.embedding, dim=1)
-    both = [f(h, v, text) for f in (_pand_text(anchors), _vl2lite_text(anchors))]
-    return right + (1 - share) * (both[1] - both[0]) / 2
-
-
-def _pand_text(anchors: Tensor) -> Any:
-    return lambda h, v, text: semantic_image_alignment(h, v, text, 2.0, S, vlm_text_emb=anchors)
-
-
-def _vl2lite_text(anchors: Tensor) -> Any:
-    return lambda h, v, text: vl2lite_linguistic(h, text, v, anchors, 2.0, S)
 
 
 OBJECTIVE = Check(
@@ -121,23 +94,8 @@ OBJECTIVE = Check(
     misconceptions=(
         Misconception(
             "the shares swapped",
-            _wrong(swap=True),
-            "The labels' share starts at 0 and grows: w goes with the cross-entropy, 1 - w with the rest.",
-        ),
-        Misconception(
-            "the share not clipped",
-            _wrong(clip=False),
-            "With a steep slope the share passes 1, and the alignment's weight is negative: clip w to 1.",
-        ),
-        Misconception(
-            "the share without its slope",
-            _wrong(slope_power=0),
-            "w is slope times e, not e: with the published slope of 1/8 the labels never get more than 1/8.",
-        ),
-        Misconception(
-            "divided by the slope",
-            _wrong(slope_power=-1),
-            "The slope multiplies e.",
+            lambda student, *rest: _loss(student, *rest[:5], 1 - rest[5], *rest[6:]),
+            "w is the labels' share: it goes with the cross-entropy, and 1 - w with the alignment.",
         ),
         Misconception(
             "the alignment not halved",
@@ -151,7 +109,7 @@ OBJECTIVE = Check(
         ),
         Misconception(
             "VL2Lite's text term",
-            _vl2lite,
+            _wrong(text_too=0.5),
             "VL2Lite halves its text term once more. PAND doesn't: semantic_image_alignment is the whole of"
             " formula (6).",
         ),
@@ -178,14 +136,7 @@ OBJECTIVE = Check(
         ),
         Misconception(
             "cosines as the teacher's logits",
-            lambda student, labels, v, anchors, *rest: (
-                pand_loss(student, labels, v, anchors, *rest)
-                + rest[-1]
-                * (
-                    neighbourhood_loss(student.logits, v @ anchors.T, rest[-2])
-                    - neighbourhood_loss(student.logits, S * v @ anchors.T, rest[-2])
-                )
-            ),
+            _wrong(divide=S),
             "Without the scale s all differences of the teacher are tiny, and its distributions uniform.",
         ),
         Misconception(
@@ -221,12 +172,12 @@ OBJECTIVE = Check(
         ),
         Misconception(
             "no image term",
-            _wrong(image_too=False),
+            _wrong(image_too=0.0),
             "The image term is missing, vl2lite_visual.",
         ),
         Misconception(
             "no text term",
-            _wrong(text_too=False),
+            _wrong(text_too=0.0),
             "The text term is missing, semantic_image_alignment.",
         ),
         Misconception(
@@ -239,8 +190,8 @@ OBJECTIVE = Check(
         "Four terms: one on the embedding and the image, one on the embedding and the texts, one on the"
         " classifier's logits, and the labels.",
         "`h = F.normalize(student.embedding, dim=1)` goes into the first two; the teacher's logits for the"
-        " third are `S * v @ anchors.T`; `share = min(1.0, slope * e)`.",
-        "With e = 0.8, slope 1/8: share 0.1. Cross-entropy 2, image 0.1, text 0.7, neighbourhood 0.3,"
-        " weight 1: 0.1 * 2 + 0.9 * 0.4 + 0.3 = 0.86.",
+        " third are `S * v @ anchors.T`; w belongs to the labels, 1 - w to half the sum of the first two.",
+        "With w = 0.1, cross-entropy 2, image 0.1, text 0.7, neighbourhood 0.3 and weight 1 the loss is"
+        " 0.1 * 2 + 0.9 * 0.4 + 0.3 = 0.86.",
     ),
 )
