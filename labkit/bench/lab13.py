@@ -46,7 +46,7 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
     """Every run as a flat dict, the most telling first; equal dicts are one run."""
     s = settings(profile)
     every = [job for seed in range(seeds) for job in _of_seed(s, seed)]
-    order = ("terms", "lambda", "looks", "views", "first lambda", "map")
+    order = ("terms", "looks", "map", "lambda", "views", "first lambda")
     yield from sorted(every, key=lambda job: order.index(job["experiment"]))
 
 
@@ -135,7 +135,11 @@ def _distilled(profile: Profile, seed: int, asked: str) -> tuple[Classifier, Cla
     else:
         net, _ = vlm.intermediate(told, seed, s.per_class, **TERMS[terms])
     chosen = s.methods["dait-f"] | options
-    done = pair.train(told, "dait", seed, s.per_class, transfer="feature", intermediate=net, **chosen)
+    recipe = {
+        name: chosen.pop(name) for name in ("lr", "weight_decay") if name in chosen
+    }  # not lambda's epochs
+    made = pair.create(told, "dait", seed, s.per_class, transfer="feature", intermediate=net, **chosen)
+    done = pair.fit(told, made, seed, s.per_class, **recipe)
     return done.model, net, done.accuracy
 
 
@@ -145,7 +149,8 @@ def _between(profile: Profile, seed: int, asked: str) -> Classifier:
     from . import vlm
 
     s = settings(profile)
-    return vlm.intermediate(s, seed, s.per_class, **json.loads(asked))[0]
+    told = SimpleNamespace(**vars(s) | {"stage1": {**s.stage1, **json.loads(asked)}})
+    return vlm.intermediate(told, seed, s.per_class)[0]
 
 
 @cache
@@ -204,6 +209,17 @@ def looks(profile: Profile, method: str, seed: int) -> PartAttention:
     s = settings(profile)
     some = pair.few(s, s.per_class, seed).test.few(s.looked_at, seed=0)
     return attention_on_parts(trained(profile, method, seed), some)
+
+
+def parts(split: ImageSet) -> Tensor:
+    """(N, S, S) bool: the parts that tell the Aviary's birds apart; nothing for other images."""
+    import torch
+
+    from ..data.aviary import AviarySet, annotate
+
+    if isinstance(split, AviarySet):
+        return annotate(split).discriminative()
+    return torch.zeros(len(split), split.image_size, split.image_size, dtype=torch.bool)
 
 
 def mapped(s: SimpleNamespace) -> ImageSet:

@@ -12,7 +12,7 @@ from ...models import Output
 from ..checks import Check, Misconception
 from .lab13_sra import sra, variant
 
-_SHARE = 0.35
+_SHARE, _WEIGHT = 0.35, 2.5
 
 
 class _Student(nn.Module):
@@ -37,7 +37,7 @@ def _observe_step(step: Any, images: Tensor, labels: Tensor, targets: Tensor) ->
     student, adapter = _Student().eval(), nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).eval()
     optimizer = torch.optim.SGD([*student.parameters(), *adapter.parameters()], lr=0.4)
     batches = zip(images, labels, targets, strict=True)
-    losses = [step(student, adapter, optimizer, x, y, m, _SHARE) for x, y, m in batches]
+    losses = [step(student, adapter, optimizer, x, y, m, _SHARE, _WEIGHT) for x, y, m in batches]
     return {
         "a graph behind the returned loss": any(isinstance(x, Tensor) and x.requires_grad for x in losses),
         "the losses": [x.item() if isinstance(x, Tensor) and x.numel() == 1 else x for x in losses],
@@ -48,14 +48,14 @@ def _observe_step(step: Any, images: Tensor, labels: Tensor, targets: Tensor) ->
 
 def stage_two_step(
     student: nn.Module, adapter: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor,
-    labels: Tensor, target: Tensor, share: float,
+    labels: Tensor, target: Tensor, share: float, weight: float = 1.0,
 ) -> float:  # fmt: skip
     """One step of DAIT-F's second stage; returns the loss as a number."""
     student.train()
     adapter.train()
     out = student(images)
     loss = share * F.cross_entropy(out.logits, labels)
-    loss = loss + (1 - share) * sra(adapter(out.final_map), target)
+    loss = loss + (1 - share) * weight * sra(adapter(out.final_map), target)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -64,9 +64,9 @@ def stage_two_step(
 
 def _step(
     student: Any, adapter: Any, optimizer: Any, images: Tensor, labels: Tensor, target: Tensor, share: float,
-    *, hard: Any = lambda s: s, soft: Any = lambda s: 1 - s, modes: tuple[bool, bool] = (True, True),
-    zero: bool = True, update: bool = True, graph: bool = False, adapted: str = "student",
-    gradient: bool = True, twice: bool = False,
+    weight: float = 1.0, *, hard: Any = lambda s, w: s, soft: Any = lambda s, w: (1 - s) * w,
+    modes: tuple[bool, bool] = (True, True), zero: bool = True, update: bool = True,
+    graph: bool = False, adapted: str = "student", gradient: bool = True, twice: bool = False,
 ) -> Any:  # fmt: skip
     """The step with each of its parts switchable, for the wrong answers."""
     for net, mode in zip((student, adapter), modes, strict=True):
@@ -79,7 +79,8 @@ def _step(
         seen = adapter(out.final_map) if adapted == "student" else out.final_map
         goal = adapter(target) if adapted == "teacher" else target
     aligned = variant(seen, goal, detach=(False, adapted != "teacher"))
-    loss = hard(share) * F.cross_entropy(out.logits, labels) + soft(share) * aligned
+    ce = F.cross_entropy(out.logits, labels)
+    loss = hard(share, weight) * ce + soft(share, weight) * aligned
     if zero:
         optimizer.zero_grad()
     loss.backward()
@@ -104,32 +105,42 @@ STAGE_TWO = Check(
     misconceptions=(
         Misconception(
             "the shares exchanged",
-            _variant(hard=lambda s: 1 - s, soft=lambda s: s),
+            _variant(hard=lambda s, w: 1 - s, soft=lambda s, w: s * w),
             "lambda weighs the labels, 1 - lambda the maps: yours are the other way round.",
         ),
         Misconception(
             "halved as in stage 1",
-            _variant(soft=lambda s: (1 - s) / 2),
+            _variant(soft=lambda s, w: (1 - s) / 2 * w),
             "The half belongs to stage 1, where two terms share the weight. Here SRA has all of it.",
         ),
         Misconception(
             "the labels without their weight",
-            _variant(hard=lambda s: 1.0),
+            _variant(hard=lambda s, w: 1.0),
             "`share` does not weigh the cross-entropy.",
         ),
         Misconception(
             "the maps without their weight",
-            _variant(soft=lambda s: 1.0),
+            _variant(soft=lambda s, w: w),
             "1 - share does not weigh SRA.",
         ),
         Misconception(
+            "the weight left out",
+            _variant(soft=lambda s, w: 1 - s),
+            "`weight` is not used: it turns the mean over channels into the article's sum, say.",
+        ),
+        Misconception(
+            "the weight on the labels, too",
+            _variant(hard=lambda s, w: s * w),
+            "`weight` belongs to SRA alone.",
+        ),
+        Misconception(
             "the maps forgotten",
-            _variant(soft=lambda s: 0.0),
-            "Nothing comes from the intermediate: add (1 - share) * sra(...).",
+            _variant(soft=lambda s, w: 0.0),
+            "Nothing comes from the intermediate: add (1 - share) * weight * sra(...).",
         ),
         Misconception(
             "the labels forgotten",
-            _variant(hard=lambda s: 0.0),
+            _variant(hard=lambda s, w: 0.0),
             "The cross-entropy is missing: the student's head would never learn anything.",
         ),
         Misconception(
@@ -193,6 +204,6 @@ STAGE_TWO = Check(
         "Who learns in this step, and in which mode must both be?",
         "student.train(); adapter.train(); out = student(images); formula (6) with your sra; zero_grad,"
         " backward, step; return loss.item().",
-        "With lambda 0.2, cross-entropy 2.0 and SRA 0.5: 0.2 x 2.0 + 0.8 x 0.5 = 0.8.",
+        "With lambda 0.2, cross-entropy 2.0, SRA 0.5 and weight 3: 0.2 x 2.0 + 0.8 x 3 x 0.5 = 1.6.",
     ),
 )
