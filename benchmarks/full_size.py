@@ -46,7 +46,8 @@ def giant(name: str = MODEL, dtype: torch.dtype = torch.float32, device: str = "
     with torch.device("meta"):
         clip = open_clip.create_model(name, pretrained=None, device="meta")
     clip = clip.to(dtype).to_empty(device=device)
-    clip.attn_mask = clip.build_attention_mask().to(device)
+    length = clip.context_length
+    clip.attn_mask = torch.full((length, length), -torch.inf, device=device).triu(1)  # causal
     for module in clip.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
