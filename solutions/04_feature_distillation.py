@@ -24,7 +24,7 @@ from labkit import answer, check, data, engine, methods, models, views
 from labkit.bench import interval, lab04, pair, paired, read_results
 from labkit.bench import lab04_seen as seen
 from labkit.bench import lab04_tables as tables
-from labkit.bench.matrix import KINDS
+from labkit.bench.matrix_rows import KINDS
 from labkit.data import stream
 from labkit.losses import hinton_kd
 from labkit.rng import seed_everything
@@ -41,14 +41,16 @@ main = {"experiment": "main", "per_class": p.reported}
 base = aviary.values(**main, method="scratch")
 gap = [
     ["teacher", aviary.interval(**main, method="teacher")],
-    ["student, alone", interval(base)],
+    ["student, alone, from random weights", interval(base)],
+    ["the same, from pretrained weights", aviary.interval(**main, method="finetuned")],
 ]
 note = f"Mean ± 95 % interval over {len(base)} seeds: {aviary.command}"
 print(Table([f"{p.reported} labels per species", "test accuracy, %"], gap, note=note))
 
 # %% [markdown]
-# Both saw the same few labels. The teacher started from weights that had seen many other birds, and has room for what
-# they taught it.
+# All saw the same few labels. The teacher started from weights that had seen many other birds, and has room for what they
+# taught it; the student starts from nothing, as a network of your own design would. The last row is a warning: *where* a
+# network starts can matter more than its size. We come back to it in section 8.
 #
 # **You will be able to**
 # - *build* a connector that lets two networks of different width compare their features;
@@ -88,12 +90,13 @@ fig.suptitle("What each network says; yellow: its last features are strong", fon
 show(fig, "Four birds, and over each the teacher's and the student's attention, on the same crop and scale")
 
 # %% [markdown]
-# **See:** the names on top are right, the teacher repeats them, the student says something else, mostly a look-alike. Look
-# where the small one looks. At every step it was told *that* it was wrong, never *where* the difference is.
+# **See:** the names on top are right, the teacher repeats them, the student says something else, mostly a look-alike. At
+# every step it was told *that* it was wrong, never *where* the difference is. Do the two look at different places? Hard
+# to say from four birds; section 8 counts.
 #
 # ## 1 · The simplest version: what the classifier reads
 # **Why.** The last layer of a classifier is linear. All it knows of an image is one vector, the *embedding*. A student
-# with the teacher's embedding would have the teacher's accuracy, so copy that.
+# with the teacher's embedding, and its last layer, would have the teacher's accuracy, so copy that.
 #
 # **Formula.** Student's embedding $e^s$ $(B, D_S)$, teacher's $e^t$ $(B, D_T)$. Their widths differ, so a *linear
 # connector* $W$ $(D_T, D_S)$, $b$ $(D_T)$ translates. It is learned together with the student, belongs to the method,
@@ -156,7 +159,7 @@ print(f"matching the embedding adds {paired(found[p.digits['weight']], found[0.0
 #    r(F^s): (B, C_T, h, w) \tag{2} $$
 #
 # No ReLU at its end: where one clips, no gradient flows. (Benchmarks put one there, which can fit only a teacher whose
-# own map ends with a ReLU.)
+# own map is nowhere negative. So are the maps of this lab's networks, which end with a ReLU; those of others are not.)
 #
 # **By hand.** Two channels on three positions, $(1, 2, 0)$ and $(0, 1, 3)$; one teacher channel with $K = (1, 1)$. The sum
 # is $(1, 3, 3)$, its mean $7/3$, its standard deviation $0.943$, so $r = (-1.41, 0.71, 0.71)$: BatchNorm starts at
@@ -165,10 +168,7 @@ print(f"matching the embedding adds {paired(found[p.digits['weight']], found[0.0
 
 # %% exercise="04-connector" look="section 2, formula (2)"
 def connector(student_channels: int, teacher_channels: int) -> nn.Module:
-    """A module from maps (B, student_channels, H, W) to (B, teacher_channels, H, W), formula (2).
-
-    nn.Sequential, nn.Conv2d and nn.BatchNorm2d are all you need; the norm makes a bias superfluous.
-    """
+    """A module from maps (B, student_channels, H, W) to (B, teacher_channels, H, W), formula (2)."""
     # BEGIN SOLUTION
     return nn.Sequential(
         nn.Conv2d(student_channels, teacher_channels, kernel_size=1, bias=False),
@@ -230,6 +230,7 @@ rookie = pair.create(p, "scratch", 0, p.per_class).deployed().to(device)
 link = connector(rookie.map_channels[layer], teacher.map_channels[layer]).to(device)
 before = copy.deepcopy((rookie, link))
 optimizer = torch.optim.Adam([*rookie.parameters(), *link.parameters()], lr=0.01)
+fading = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=p.phase_steps)
 losses = []
 for b in stream(birds.train, 48, p.phase_steps, augment=birds.augment, device=device):
     with torch.no_grad():
@@ -238,6 +239,7 @@ for b in stream(birds.train, 48, p.phase_steps, augment=birds.augment, device=de
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+    fading.step()
     losses.append(loss.item())
 print(f"hint loss {losses[0]:.3f} -> {losses[-1]:.3f}; a map of zeros has {target.square().mean():.3f}")
 
@@ -267,8 +269,9 @@ show(fig, "Two channels of the teacher's map, and the student's connected map be
 
 # %% [markdown]
 # **See:** stages above the hint layer, and the head, did not move: the hint doesn't depend on them, so no gradient
-# reaches them. Everything else did, the connector too. On the right the student's map has taken on the teacher's
-# pattern after a few dozen steps, without a single label.
+# reaches their weights. (The statistics of their BatchNorms did: the images pass through them in train mode.)
+# Everything else moved, the connector too. On the right the student's map has taken on the teacher's pattern after a
+# few dozen steps, without a single label.
 #
 # ## 5 · Attention
 # **Why.** A hint asks for every number of the teacher's map, which so much smaller a student can't deliver.
@@ -285,7 +288,7 @@ show(fig, "Two channels of the teacher's map, and the student's connected map be
 #
 # **By hand.** Two channels, three positions, a 2x3 table: $(3, 0, 1)$ and $(1, 2, 1)$, $p = 2$. Squares $(9, 0, 1)$, $(1, 4,
 # 1)$, means $m = (5, 2, 1)$, length $\sqrt{30} = 5.48$, so $a = (0.91, 0.37, 0.18)$. The power *after* the mean would
-# give $(0.94, 0.24, 0.24)$, another order of places.
+# give $(0.94, 0.24, 0.24)$: the second and the third place could not be told apart.
 
 
 # %% exercise="04-attention-map" look="section 5, formula (4)"
@@ -332,15 +335,26 @@ for title, n, t, s in zip(titles, sizes, *places.values(), strict=True):
 #
 # **See:** two rows of length 1 without negative numbers differ by at most $\sqrt 2$, so a layer can contribute at most
 # $2 / N_l$: tiny numbers, hence the published weight of 1000, and an early layer with its many positions counts least.
+# Whether the place is enough, sections 8 and 9 measure.
 #
 # ## 6 · ReviewKD: look back from above
 # **Why.** Early teacher maps are hard for an early student stage, which has seen little. But *later* student stages know
-# more. ReviewKD lets them help: from the deepest level up to the shallowest, an *attention-based fusion* (ABF, the figure
-# below) adds what came from the deeper level, and the fused map is compared with the teacher's map of this level. The
-# deepest level is the embedding, as a map of 1x1.
+# more. ReviewKD lets them help: from the deepest level up to the shallowest, an *attention-based fusion* (ABF) adds what
+# came from the deeper level, and the fused map is compared with the teacher's map of this level. The deepest level is
+# the embedding, as a map of 1x1.
 #
-# **Formula.** The comparison asks at several coarsenesses. For maps $S, T$ $(B, C, h, h)$, with
-# $\mathrm{pool}_k$ the average pooling to $k \times k$ and MSE the mean over all elements:
+# **Formula of the fusion.** A student's map $f$ $(B, C_S, h, w)$ and the deeper level's $y$, enlarged to $(B, m, h, w)$, enter
+# with the same $m$ channels; two gates $z_0, z_1$ in $(0, 1)$ weigh them, place by place:
+#
+# $$ x = \mathrm{BN}(K * f), \qquad z = \mathrm{sigmoid}\big( G * [x; y] \big): (B, 2, h, w), \qquad
+#    x' = z_0\, x + z_1\, y $$
+#
+# $K$ and $G$ are 1x1 convolutions, $[x; y]$ stacks channels. $x'$ goes on to the shallower level and, through a 3x3 convolution
+# and a BatchNorm to the teacher's width, into the loss. **By hand**, one place, $m = 1$: $x = 2$, $y = -1$, gates before the
+# sigmoid $(0, \ln 3)$. So $z = (0.5, 0.75)$ and $x' = 1 - 0.75 = 0.25$. The gates need not add up to 1.
+#
+# **Formula of the loss.** It asks at several coarsenesses: the *hierarchical context loss* (HCL). For maps $S, T$
+# $(B, C, h, h)$, with $\mathrm{pool}_k$ the average pooling to $k \times k$ and MSE the mean over all elements:
 #
 # $$ L_{\mathrm{HCL}} = \frac{\mathrm{MSE}(S, T) + \sum_{k} w_k \, \mathrm{MSE}(\mathrm{pool}_k S, \mathrm{pool}_k T)}
 #    {1 + \sum_k w_k}, \qquad k \in \{4, 2, 1\},\; k < h \tag{6} $$
@@ -385,8 +399,8 @@ show(
     "The fusion as boxes: the student's map and the deeper one, gated, added, sent to the loss",
 )
 with torch.no_grad():
-    goal, drawing = drawn["teacher"][None], drawn["student, after"][None]  # the maps of section 4
-    others = {"one place to the right": goal.roll(1, dims=-1), "the student's drawing": drawing}
+    goal = drawn["teacher"][None]  # the map of section 4
+    others = {"one place to the right": goal.roll(1, dims=-1)}
     others["its mean everywhere"] = goal.mean((2, 3), keepdim=True).expand_as(goal)
     print("the teacher's map against ...")
     for name, other in others.items():
@@ -394,8 +408,8 @@ with torch.no_grad():
         print(f"{name:>24}: MSE {plain:.4f}, HCL {context:.4f}, a share of {context / plain:.0%}")
 
 # %% [markdown]
-# **See:** a map that is displaced by one position is much like the original when seen from afar, and HCL charges less for
-# it than the plain mean squared difference does.
+# **See:** pooling can only make differences smaller, so HCL is never above the MSE; read the last column. Of a displaced map
+# less is left than of one that says nothing of places: seen from afar, it is much like the original.
 #
 # ## 7 · Several layers, labels and responses
 # **Why.** A layer's hint is one term among others. Several layers have a connector *each*; the labels keep the student on
@@ -437,104 +451,155 @@ check("04-objective", objective)
 # %% answer="04-objective"
 objective = answer("04-objective", objective)
 
+
 # %%
-# Which term pulls hardest? The length of the gradient over all the student's weights, before training.
-rookie = pair.create(p, "scratch", 0, p.per_class).deployed().to(device).train()
-layers = (1, 3)
-links = nn.ModuleList(connector(rookie.map_channels[i], teacher.map_channels[i]) for i in layers).to(device)
-b = next(stream(birds.train, 48, 1, augment=birds.augment, device=device))
-with torch.no_grad():
-    goal = teacher(b.image)
-terms = {
-    "labels": (0, 0),
-    "and hints, weight 1": (1, 0),
-    "and hints, weight 100": (100, 0),
-    "and responses": (0, 1),
-}
-for name, (weight, kd_weight) in terms.items():
-    rookie.zero_grad()
-    objective(rookie(b.image), goal, b.label, links, layers, weight, kd_weight, 4.0).backward()
-    pull = torch.cat([x.grad.flatten() for x in rookie.parameters() if x.grad is not None]).norm()
-    print(f"{name:>22}: {pull:6.2f}")
+def short_training(weight, kd_weight, layers=(1, 3)):
+    """A few steps with your objective: the gradient's length in the first, the student's accuracy at the end."""
+    rookie = pair.create(p, "scratch", 0, p.per_class).deployed().to(device).train()
+    links = nn.ModuleList(connector(rookie.map_channels[i], teacher.map_channels[i]) for i in layers).to(
+        device
+    )
+    optimizer, pulls = torch.optim.Adam([*rookie.parameters(), *links.parameters()], lr=0.01), []
+    for b in stream(birds.train, 48, p.objective_steps, augment=birds.augment, device=device):
+        with torch.no_grad():
+            goal = teacher(b.image)
+        optimizer.zero_grad()
+        objective(rookie(b.image), goal, b.label, links, layers, weight, kd_weight, 4.0).backward()
+        pulls.append(torch.cat([x.grad.flatten() for x in rookie.parameters()]).norm().item())
+        optimizer.step()
+    return pulls[0], engine.evaluate(rookie, some).accuracy
+
+
+some = birds.test.few(p.cka_per_class, seed=0)
+settings = {"labels": (0, 0), "and hints, weight 1": (1, 0), "and hints, weight 100": (100, 0)}
+settings["and responses, too"] = (100, 1)
+rows = [[name, *short_training(*weights)] for name, weights in settings.items()]
+rows = [[name, f"{pull:.2f}", f"{accuracy:.1%}"] for name, pull, accuracy in rows]
+print(Table(["terms, layers 1 and 3", "pull, first step", f"after {p.objective_steps} steps"], rows))
 
 # %% [markdown]
-# **See:** at weight 1 the hints add little to the labels' pull, at 100 they drown it. A weight of the literature is worth
-# nothing without its data, its reduction and its layer: print such a table for every new loss.
+# **See:** at weight 1 the hints add little to the labels' pull; at 100 nearly all of the step is theirs. That tells you
+# which term steers, not which one should: look at the last column, and at what validation will choose in section 8.
+# Print such a table for every new loss, then let validation decide.
 #
 # ## 8 · The experiment
 # The same few labels, the same student, initialisation, steps and augmentation for every method; the teacher's outputs on
-# fixed augmented views were stored once. Controls: the student **alone**, and with **label smoothing**. Every method's
-# settings were chosen among six on validation images with a seed that is not reported.
+# fixed augmented views were stored once. Controls: the student **alone**, with **label smoothing**, and **pretrained**: the
+# same network that starts where the teacher started and is fine-tuned without any teacher. Every method's settings were
+# chosen among six on validation images with a seed that is not reported.
 
 # %% tags=["nbval-check-output"]
-runs = {kind.words: aviary.values(**main, method=method) for method, kind in KINDS.items()}
-note = f"Mean ± 95 % interval over {len(runs['student alone'])} seeds; differences paired: {aviary.command}"
-others = ["student alone", "label smoothing", "Hinton's KD"]
-print(tables.gains(runs, others, f"{p.reported} labels per species", note))
-
+methods_run = [m for m in KINDS if aviary.select(**main, method=m)]
+runs = {KINDS[m].words: aviary.values(**main, method=m) for m in methods_run}
+note = f"Mean ± 95 % interval over {len(base)} seeds; differences in points, paired: {aviary.command}"
+against = ["scratch", "label_smoothing", "finetuned", "hinton"]
+against = dict(
+    zip((KINDS[m].words for m in against), ("alone", "smoothing", "pretrained", "KD"), strict=True)
+)
+print(tables.gains(runs, against, f"{p.reported} labels per species", note))
+print(
+    f"Each had {p.training['steps']} steps, and {len(birds.val)} labelled validation images chose epoch and settings."
+    f"\nA step of ReviewKD takes {KINDS['reviewkd'].cost} times that of the student alone, one of the chain"
+    f" {KINDS['takd'].cost} times."
+)
+photos = read_results("cifar10")
+many = [photos.gain({"method": "hinton", "epochs": n}, {"method": "scratch", "epochs": n}) for n in (3, 10)]
+print(
+    f"CIFAR-10, {photos.rows[0]['per_class']} labels a class, KD minus alone: {many[0]} after 3 epochs, {many[1]} after 10."
+)
 drawn_rows = {KINDS[m].words: runs[KINDS[m].words] for m in p.drawn}
 fig = views.plot_seeds(drawn_rows, {"teacher": aviary.interval(**main, method="teacher").mean})
 fig.axes[0].set_title("A point is a seed, a bar the mean", pad=18)
 show(fig, "Points of test accuracy by seed for each method, and the teacher's line")
 
 # %%
-# And once live: one seed of a feature method beside the student alone; it should fall among the points.
-distilled = lab04.student(profile, p.live, 0)
+# And once live: one seed of ReviewKD beside the student alone; it should fall among the points.
+review, distilled = lab04.distil(p, p.kinds[p.live], 0)
 tests["distilled"] = engine.evaluate(distilled, birds.test)
 for name, test in tests.items():
     print(f"{name:>9}: {test}")
 assert tests["distilled"].accuracy > tests["alone"].accuracy - 0.03, "the teacher should not hurt here"
+sizes = [sum(x.numel() for x in part.parameters()) for part in (review.fusions, distilled)]
+print(f"weights: {sizes[0]:,} in the fusions, thrown away now; {sizes[1]:,} in the student")
 
-look["distilled"] = seen.strongest(distilled, few_birds)
-said["distilled"] = [short[c] for c in tests["distilled"].predictions[pick]]
-fig = maps.plot_attention(few_birds.images, [short[c] for c in few_birds.labels], look, said, size=1.2)
-show(fig, "The same four birds with the attention of teacher, student alone and distilled student")
+gates = seen.gates(review, few_birds.images[:1].to(device) / 255)
+rows = {f"$z_{i}$: {what}": [z[i] for z in gates] for i, what in enumerate(("own map", "from above"))}
+levels = [f"level {i}\n{z[0].mean():.2f}, {z[1].mean():.2f} on average" for i, z in enumerate(gates)]
+fig = maps.plot_layers(
+    few_birds.images[0], rows, levels, "How much of itself, and how much of the deeper levels"
+)
+show(fig, "ReviewKD's two gates for one bird at each of the four levels, as maps")
 
-# Over many birds: the share of the attention that lies on the bird, and on the parts that tell its species.
-some = birds.test.few(p.cka_per_class, seed=0)
-nets["distilled"] = distilled
+nets["distilled"] = distilled  # where do they look? The attention on the bird, and on its telling parts
 shares = seen.looks(some, {name: seen.strongest(net, some) for name, net in nets.items()})
 rows = [[name, *(f"{x:.0%}" for x in share.values())] for name, share in shares.items()]
-print(Table(["who looks", *(f"on the {part}" for part in seen.PARTS)], rows))
+print(Table([f"who looks, {len(some)} images", *(f"on the {part}" for part in seen.PARTS)], rows))
 
 # %% [markdown]
-# **See:** does the distilled student look where the teacher looks? Four birds prove nothing, the table counts over many:
-# *chance* is the parts' share of the picture, *centre* somebody who always looks at the middle. It is one seed. By this
-# measure even the teacher need not beat the middle: strong features are a crude sign of what a network *uses*.
+# **See:** the levels' own maps and what comes from above are both let in, with other shares at other levels and places;
+# whether the review helps is for section 11 to measure. *Who looks where*: *chance* is the parts' share of the picture,
+# *centre* somebody who always looks at the middle. By this measure even the teacher need not beat the middle: strong
+# features are a crude sign of what a network *uses*. It is one seed.
 #
-# In the table, read the three columns of differences. Every method that asks the teacher leads the student alone by an
-# interval clear of zero, and softness without a teacher (label smoothing) explains little of it. Against plain responses
-# the picture divides: one kind of feature at its usual layer, with the labels alone, falls behind them, while those that
-# combine do not: features and responses (attention + KD, FitNet's two phases, whose second phase distils), and many levels
-# at once (ReviewKD). Is the feature to blame, or the layer?
+# In the first table, read the columns of differences. Every method that asks the teacher leads the student alone by an
+# interval clear of zero, and softness without a teacher (label smoothing) explains little of it. The third control explains
+# much more: the same small network, *started where the teacher started* and fine-tuned without any teacher, is about level
+# with ReviewKD and ahead of every other method that starts from nothing. So most of what these methods hand over is what
+# the teacher had learned *elsewhere*. Where pretrained weights of your student exist, fine-tune them first; what a teacher
+# then still adds is the difference in the row of the *pretrained student* with KD. Distil into an empty network where
+# there are none: a design of your own, another input, a chip that dictates the layers.
 #
-# ## 9 · Which layer?
-# The hint at one layer at a time, all else equal; for every layer the same weight. The published one is layer 1.
+# Against plain responses the picture divides: one kind of feature at its usual layer, with the labels alone, falls behind
+# them, while those that combine do not: features and responses (attention + KD, FitNet's two phases, whose second phase
+# distils), and many levels at once (ReviewKD). Section 5 asked whether the place is enough: alone it is not, beside
+# responses it adds a little. Three more things to hold against the table: equal steps are not equal time (the line below
+# it); the budget is not quite what its name says, since there are more labels in validation than in training, for every row
+# alike; and many labels leave less to gain (CIFAR-10). Is the feature to blame for falling behind, or the layer?
+#
+# ## 9 · Which layer, and what of it?
+# One layer at a time, all else equal, for every layer the same weight: the hint (published: layer 1) and the attention map
+# (published: 1, 2 and 3 together). Then the last maps again, pooled before the hint compares them, down to one position:
+# that is almost *pre-fc*. Sweeps have fewer seeds than section 8, and so other means.
 
 # %% tags=["nbval-check-output"]
-print(tables.layers(results, {"fitnet": "hint"}, base))
-hints = tables.by_layer(results, "fitnet")
+print(tables.layers(results, {"fitnet": "hint", "attention": "attention"}, base))
+hints, places = (tables.by_layer(results, method) for method in ("fitnet", "attention"))
 count = len(hints[0])
 flat = {"responses": aviary.values(**main, method="hinton"), "labels alone": base}  # they match no layer
-curves = {"hint": [interval(x) for x in hints]} | {
-    name: [interval(v[:count])] * 4 for name, v in flat.items()
-}
-fig = maps.plot_depths(curves, "The later the matched map, the better the student")
+curves = {name: [interval(x) for x in runs_of] for name, runs_of in (("hint", hints), ("attention", places))}
+fig = maps.plot_depths(
+    curves,
+    "The last map is the best hint, but not the best attention map",
+    {name: interval(values[:count]) for name, values in flat.items()},
+)
 show(
     fig,
-    "Test accuracy rises with the matched layer, from the line of the student alone past that of responses",
+    "Accuracy over the matched layer: the hint rises to layer 3, attention peaks at 1; bands for no layer",
 )
-
 best = max(seen.LAYERS, key=lambda i: interval(hints[i]).mean)
 print(f"You guessed layer {my_guess}; the best of {count} seeds is layer {best}.")
-print("best minus layers 0 to 3:", ", ".join(str(paired(hints[best], x)) for x in hints))
+print("hint, best minus layers 0 to 3:", ", ".join(str(paired(hints[best], x)) for x in hints))
+
+pooled = {"as they are": hints[3]}
+pooled |= {f"pooled to {n}x{n}": results.values(experiment="pool", pool=n) for n in p.pooled}
+pooled["the embedding: pre-fc"] = aviary.values(**main, method="pre_fc")[:count]
+loud = "pre_fc, ten times as loud"
+pooled["pre-fc, ten times as loud"] = results.values(experiment="variant", method=loud)
+note = f"{count} seeds, differences in points, paired: {results.command}"
+against = {"as they are": "as they are", "pooled to 1x1": "1x1"}
+print(tables.gains(pooled, against, "the last maps, compared ...", note))
 
 # %% [markdown]
-# **See:** the later the map, the more it helps, and by far. An early map shows edges and colours, which the student finds by
-# itself: the gain's interval at layer 0 contains zero. The last one passes even the responses. But depth is
-# not the whole story: section 8's *pre-fc* matches the same layer after pooling and stays far behind. A map asks a question at
-# every place where the embedding asks one, and shows *where* the answer lies. (A guess that fits; to test it, pool the
-# map before comparing.) Two cautions: one weight serves all layers here, and both networks are of one family;
+# **See:** for the hint, the later the map, the more it helps, and by far: at layer 0 the gain's interval contains zero, the
+# last map passes even the responses. For attention the order is another one: layer 1 helps most, and no layer comes near the
+# responses. So no layer is *the* right one; it depends on what is asked of it. (An early map shows edges and colours,
+# which the student perhaps finds by itself; late maps of attention are blobs with little left to tell.)
+#
+# Why is *pre-fc* so far behind the hint at the same layer? One would guess: because a map shows *where*. The second table
+# tests it, and the guess explains only a part. Averaged to 4x4 or 2x2 the maps do about as well; a single position loses
+# something, but is still ahead of pre-fc, which compares the very same averages. Nor is pre-fc too quiet (last row). What
+# remains is the connector: section 2's has a BatchNorm, pre-fc's is a bare linear layer, which perhaps learns the scale of
+# the teacher's numbers too slowly. Two cautions: one weight serves all layers, and both networks are of one family;
 # question 2 shows what happens when they are not.
 #
 # ## 10 · Do they see alike? CKA
@@ -545,9 +610,10 @@ print("best minus layers 0 to 3:", ", ".join(str(paired(hints[best], x)) for x i
 # $$ \mathrm{CKA}(X, Y) = \frac{\lVert Y^{\top} X \rVert_F^2}{\lVert X^{\top} X \rVert_F \, \lVert Y^{\top} Y \rVert_F}
 #    \in [0, 1] \tag{8} $$
 #
-# It is 1 for features that differ by a rotation and a scale, and does not change with the numbering of channels. With
-# more features than images this *biased* estimate tends to 1 whatever the features are; the *unbiased* one leaves each
-# image's similarity with itself out and stays near 0 for unrelated features. Maps are pooled to 4x4 and flattened here.
+# It is 1 for features that differ by a rotation and a scale, and does not change with the numbering of channels. For
+# unrelated noise of many more features than images this *biased* estimate tends to 1, and is far above 0 already at as
+# many; the *unbiased* one leaves each image's similarity with itself out and stays near 0 for unrelated features. Maps
+# are pooled to 4x4 and flattened here.
 #
 # **By hand.** Three images, $p = q = 1$: $X = (1, 0, -1)$, $Y = (2, -1, -1)$. $Y^\top X = 3$, $X^\top X = 2$, $Y^\top Y = 6$:
 # $\mathrm{CKA} = 9 / 12 = 0.75$, the squared correlation.
@@ -574,26 +640,42 @@ print(tables.inside(results, names))
 
 # %% [markdown]
 # **See:** an untrained student already resembles the teacher's layer 0: both show little more than the image itself, so a
-# high CKA alone proves nothing. The row of the hint is near 1 at the matched layer, as its loss demands; look at the
-# layers *above*, which nobody matched.
+# high CKA alone proves nothing. With the hint, in the table, it is near 1 at the matched layer. That is not a matter of
+# course: the loss asks only that a *linear translation* fits, and CKA allows no more than a rotation and a scale. Look
+# at the layers *above*, too, which nobody matched. The figure's distilled student had all levels matched, after the fusion.
 #
-# ## 11 · Features and responses together
-# Two sources of knowledge, each with and without the other; $w_{\mathrm{KD}}$ and the labels' weight as in plain KD.
+# ## 11 · Together: features and responses, and several layers
+# Two sources of knowledge, each with and without the other; $w_{\mathrm{KD}}$ and the labels' weight as in plain KD, where the
+# labels count a tenth. So the hint is ten times louder beside them than in *features*: the row *features, quiet labels*
+# has that alone. Then several layers: two hints summed, and ReviewKD's five levels with and without the fusion (its gates
+# taken out, each level compared by itself).
 
 # %% tags=["nbval-check-output"]
-both = results.values(experiment="combine", method="both")
-rows_of = {"labels alone": "scratch", "responses": "hinton", "features": "fitnet"}
-together = {name: aviary.values(**main, method=m)[: len(both)] for name, m in rows_of.items()} | {
-    "both": both
+both = {name: results.values(experiment="combine", method=name) for name in p.combined}
+count = len(both["both"])
+alone_of = {"labels alone": "scratch", "responses": "hinton", "features": "fitnet"}
+together = {name: aviary.values(**main, method=m)[:count] for name, m in alone_of.items()}
+together |= {"features, quiet labels": both["quiet labels"], "both": both["both"]}
+print(tables.gains(together, list(alone_of), "labels and ...", note))
+several = {
+    f"hint at layer {best}": hints[best],
+    "hints at layers 1 and 3": results.values(experiment="variant", method="two layers"),
+    "ReviewKD, not fused": results.values(experiment="variant", method="reviewkd, not fused"),
+    "ReviewKD": aviary.values(**main, method="reviewkd")[:count],
 }
-note = f"{len(both)} seeds, differences paired: {results.command}"
-print(tables.gains(together, ["labels alone", "responses", "features"], "labels and ...", note))
+print(tables.gains(several, list(several)[::3], "several layers", note))
+print(f"both minus the hint at layer {best} alone: {paired(both['both'], hints[best])}")
 
 # %% [markdown]
-# **See:** the last row's two rightmost columns say what the second source adds to the first. Responses say what the teacher
-# concludes, hints what it concludes it from; the intervals tell whether one makes the other superfluous. The hint here is
-# at layer 1: compare "both" with the best layer of section 9, alone. Choosing the layer can be worth as much as adding a
-# second source.
+# **See:** in the first table the last row's columns say what the second source adds to the first. Quiet labels alone change
+# nothing that these seeds can show, so it is the responses that add to the features. But the hint here is at layer 1: *both*
+# is no better than the best layer of section 9 alone (last line). Choosing the layer can be worth as much as adding a source.
+#
+# The second table asks the same of more layers. Two hints are not clearly better than the better one of them, and ReviewKD
+# without its fusion is, on these birds, not worse than with it. Many levels are as good as the best one, without your having
+# to know it: that is what they are worth here. That deeper levels explain the shallower ones is an idea which this pair of
+# networks seems not to need, perhaps since their stages correspond. The paper, with other pairs and far longer
+# trainings, reports a gain of the fusion.
 #
 # ## 12 · Break it: the weight
 # Back to section 1, where a run takes seconds: the weight of the matched embedding over five powers of ten, on the digits.
@@ -606,7 +688,7 @@ none, *rest = by_weight.intervals
 fig = views.plot_sweep(
     by_weight.values[1:], *zip(*rest, strict=True), xlabel="weight", lines={"no teacher": none}, log=True
 )
-fig.axes[0].set_title("How loud should the teacher be?")
+fig.axes[0].set_title("On the digits a quiet teacher is wasted; a loud one does no harm")
 show(fig, "Test accuracy on digits over the weight on a logarithmic axis, with a line for no teacher")
 
 tried = [row for row in aviary.select(experiment="tuning", method="attention") if row["lr"] == 0.05]
@@ -616,15 +698,16 @@ tried = [
 print(Table(["weight of attention, birds", "validation accuracy, % (one seed)"], tried))
 
 # %% [markdown]
-# **See:** on the digits the quiet end is the bad one. Loud does no harm there: the features then come from the teacher alone,
-# the head still learns from the labels, since no other term reaches it, and Adam rescales its small gradient. Attention on
-# the birds does break at the loud end (the second table, from the tuning runs): a student that has the *places* right still
-# has to learn what is there, and for that only the labels are left.
+# **See:** on the digits the quiet end is the bad one. Loud does no harm there: below the head the features come from the
+# teacher alone, the head's own gradient is that of the labels at every weight, and Adam divides the large gradient of the
+# rest by its size, so that no step explodes. Attention on the birds falls at the loud end in the tuning runs (second
+# table, one seed each, so no more than a sign). There the gradient is clipped to length 1, and nearly all of it is the
+# attention's.
 #
 # ## 13 · Find the bug
 # A widely read notebook keeps its connector where it is used, inside the loss: `hint` below is a module,
 # `hint(student_map, teacher_map)` connects the student's map and returns formula (3). The loss falls, nothing complains,
-# and distillation gains less than it should. `pairs` yields (images, labels); find the line and mend it.
+# and yet something stands still. `pairs` yields (images, labels); find the line and mend it.
 
 
 # %% exercise="04-bug" look="section 4: what should move in phase 1, and what did?"
@@ -690,9 +773,11 @@ check("04-bug", phase_one)
 # - A connector translates between widths, belongs to the method, is trained with the student and thrown away.
 # - Hints ask for numbers, attention maps for places, HCL for both at several coarsenesses.
 # - A loss's weight depends on its reduction and on its layer: measure gradients before you trust a published one.
-# - With few labels every kind of feature helps the student by far more than softness does; features *and* responses, many
-#   levels at once, or the right level, help most (sections 8, 9 and 11).
-# - For the hint it matters much which layer is matched (section 9), and as much whether as a map or pooled (section 8).
+# - With few labels each kind of feature, at its usual layer, helps a student that starts from nothing by far more than
+#   softness does; features *and* responses, several levels at once, or the right level, help most (sections 8, 9 and 11).
+# - A student that may start where its teacher started has most of that gain without a teacher (section 8): the control
+#   without which none of these numbers can be read.
+# - Which layer is best depends on the loss (section 9), and a connector's BatchNorm can matter as much as the layer.
 # - A matched layer becomes similar to the teacher's, and layers above it follow; similarity is no proof of quality.
 # - In FitNet's first phase only the lower part of the student and the connector move.
 #

@@ -271,6 +271,41 @@ def test_late_layers_help_more_than_early_ones():
 
 
 @needs_results
+def test_attention_is_best_at_layer_1_and_pooling_does_not_explain_pre_fc():
+    """Section 9."""
+    results = read_results("lab04")
+    attention = {"experiment": "layer", "method": "attention"}
+    for layer in (0, 2, 3):
+        gain = results.gain(attention | {"layer": 1}, attention | {"layer": layer})
+        assert gain.mean > 0
+        assert gain.excludes_zero
+    one, four = ({"experiment": "pool", "pool": n} for n in (1, 4))
+    maps = {"experiment": "layer", "method": "fitnet", "layer": 3}
+    assert not results.gain(four, maps).excludes_zero
+    assert results.gain(one, maps).mean < 0
+    pre_fc = read_results("aviary").values(experiment="main", per_class=5, method="pre_fc")
+    vectors = [pre_fc, results.values(experiment="variant", method="pre_fc, ten times as loud")]
+    for values in vectors:
+        left = paired(results.values(**one), values[: len(results.values(**one))])
+        assert left.mean > 0
+        assert left.excludes_zero
+
+
+@needs_results
+def test_quiet_labels_and_the_fusion_change_nothing_that_shows():
+    """Section 11."""
+    results, where = read_results("lab04"), {"experiment": "main", "per_class": 5}
+    fitnet, review = (read_results("aviary").values(**where, method=m) for m in ("fitnet", "reviewkd"))
+    quiet = results.values(experiment="combine", method="quiet labels")
+    unfused = results.values(experiment="variant", method="reviewkd, not fused")
+    assert not paired(quiet, fitnet[: len(quiet)]).excludes_zero
+    assert not paired(unfused, review[: len(unfused)]).excludes_zero
+    assert paired(unfused, review[: len(unfused)]).mean > 0
+    best = results.values(experiment="layer", method="fitnet", layer=3)
+    assert not paired(results.values(experiment="combine", method="both"), best).excludes_zero
+
+
+@needs_results
 def test_features_and_responses_add_up():
     """Section 11: both together beat each alone."""
     both = read_results("lab04").values(experiment="combine", method="both")
