@@ -50,6 +50,6 @@ def test_curves_over_the_budget_carry_their_names():
     assert [list(line.get_ydata()) for line in curves] == [[x.mean for x in row] for row in levels.values()]
     assert [line.get_linestyle() for line in curves] == [":"] + ["-"] * 8
     assert len({line.get_color() for line in curves}) == 2, "one stands out"
-    names = {text.get_text(): text.get_window_extent().y0 for text in axis.texts}
+    names = {text.get_text(): axis.transData.transform(text.xyann)[1] for text in axis.texts}
     heights = [names[name] for name in levels]
     assert np.diff(heights).min() > 12, "names in the order of the curves, none over another"
