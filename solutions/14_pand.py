@@ -45,7 +45,7 @@ student = results.values(experiment="halves", method="baseline")
 rows = [
     ["the model, asked by one sentence per species", "none", f"{100 * asked:.1f}"],
     ["a linear classifier on the same image features", "8 per species", interval(probe)],
-    ["a small student that learned from the first", "6 per species", interval(student)],
+    ["a small student that learned from the first", f"{p.reported} per species", interval(student)],
 ]
 note = f"Mean ± 95 % interval over seeds: {words.command}; {results.command}"
 print(Table(["who answers", "labels", "test accuracy, %"], rows, note=note))
@@ -175,8 +175,7 @@ show(fig, f"A {name}, and the target for five species at T = 2, by one sentence 
 # and the small differences that teach, and those are what the anchors change.
 #
 # ## 2 · What the model itself gains
-# The same frozen features of the test images under four sets of anchors. Only the last one has seen labels, six of each
-# species.
+# The same frozen features of the test images under four sets of anchors. Only the last one has seen labels.
 
 # %% tags=["nbval-check-output"]
 print(tables.anchors(results))
@@ -449,7 +448,7 @@ print(f"You guessed {my_guess}; calibration alone minus neighbourhood alone: {ga
 # term out.
 
 # %% tags=["nbval-check-output"]
-print(tables.comparison(compared, p.per_class))
+print(tables.comparison(compared, p.reported))
 
 # %% [markdown]
 # **See:** two questions have different answers. Among the methods that ask the model *directly*, what does PAND add to VL2Lite?

@@ -1,4 +1,4 @@
-"""Lab 14: its references against the package, its worked numbers, and its bug cell as the student finds it."""
+"""Lab 14: its references against the package, its worked numbers, its bug cell as the student finds it."""
 
 from __future__ import annotations
 
