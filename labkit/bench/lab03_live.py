@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import lab03_theory as theory
 from . import pair
@@ -28,6 +28,7 @@ class Live(NamedTuple):
         rounds: iterables of batches that stand for epochs; together they are the whole run.
         measure: (student, 'val' or 'test') -> accuracy on a part of that split.
         steps: of the whole run.
+        dtype: that the networks compute in.
     """
 
     student: Classifier
@@ -36,6 +37,28 @@ class Live(NamedTuple):
     rounds: list[Iterator[Batch]]
     measure: Callable[[Classifier, str], float]
     steps: int
+    dtype: torch.dtype = torch.float32
+
+    def step_with(
+        self,
+        step: Callable[..., tuple[float, int]],
+        guide: nn.Module | None = None,
+        temperature: float = 1.0,
+        hard_weight: float = 1.0,
+        **_: object,
+    ) -> Callable[[Batch], tuple[float, int]]:
+        """A hand-written `step(student, guide, optimizer, batch, temperature, hard_weight)`, of a batch.
+
+        It computes in the recipe's precision, and moves the learning rate on.
+        """
+
+        def one(batch: Batch) -> tuple[float, int]:
+            with torch.autocast(batch.image.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                done = step(self.student, guide, self.optimizer, batch, temperature, hard_weight)
+            self.rates.step()
+            return done
+
+        return one
 
 
 def begin(s: SimpleNamespace, method: str, module: DataModule, device: torch.device | str) -> Live:
@@ -74,7 +97,8 @@ def begin(s: SimpleNamespace, method: str, module: DataModule, device: torch.dev
     def measure(net: Classifier, split: str) -> float:
         return engine.evaluate(net, parts[split]).accuracy
 
-    return Live(student, optimizer, rates, rounds, measure, n)
+    dtype = torch.float32 if recipe.precision == "fp32" else torch.bfloat16
+    return Live(student, optimizer, rates, rounds, measure, n, dtype)
 
 
 def flat(split: ImageSet, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:

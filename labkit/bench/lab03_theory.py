@@ -69,13 +69,14 @@ def risk_errors(
 
 
 class Bound(NamedTuple):
-    """A PAC-Bayes bound: KL(posterior, prior), the empirical Gibbs error, what bounds the true one, and that
-    on held-out images."""
+    """A PAC-Bayes bound: KL(posterior, prior), the empirical Gibbs error, what bounds the true one, that on
+    held-out images, and the number of images that the bound is computed on."""
 
     divergence: float
     empirical: float
     bound: float
     test: float
+    images: int
 
 
 def kl_inverse(q: float, c: float) -> float:
@@ -148,7 +149,7 @@ def bounded(
     upper = kl_inverse(empirical, math.log(4 / delta) / draws)
     n = len(y)
     bound = kl_inverse(upper, (divergence + math.log(4 * math.sqrt(n) / delta)) / n)
-    return Bound(divergence, empirical, bound, gibbs(*test))
+    return Bound(divergence, empirical, bound, gibbs(*test), n)
 
 
 def linear_fit(x: Tensor, targets: Tensor, penalty: float = 1e-3) -> Tensor:

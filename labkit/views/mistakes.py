@@ -38,12 +38,15 @@ def plot_lookalikes(pictures, titles: Sequence[tuple[str, str]], named) -> Figur
     return fig
 
 
-def plot_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], steps: int) -> Figure:
+def plot_curves(
+    runs: Mapping[str, Mapping[str, Sequence[float]]], steps: int, ylabel: str = "accuracy"
+) -> Figure:
     """Training (dashed) and test accuracy (solid) of some runs, measured at equal distances over `steps`.
 
     Args:
         runs: name -> {'train': [...], 'val': [...], 'test': [...]}; a ring marks the best epoch by 'val'.
         steps: length of the runs.
+        ylabel: what was measured, in words.
     """
     fig, axis = figure(height=3.4)
     for colour, marker, (name, curves) in zip(COLOURS, MARKERS, runs.items(), strict=False):
@@ -57,13 +60,13 @@ def plot_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], steps: int) -
                 f"{name}, {style}", (x[-1], curves[split][-1]), (8, 0), textcoords="offset points",
                 color=colour, va="center", fontsize=9,
             )  # fmt: skip
-    axis.set(xlabel="step", ylabel="accuracy", xlim=(0, None))
+    axis.set(xlabel="step", ylabel=ylabel, xlim=(0, None))
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return fig
 
 
 def plot_family_confusion(evaluations: Mapping[str, Evaluation], families) -> Figure:
-    """Confusion matrices side by side without their diagonals, with a frame around every family.
+    """Confusion matrices side by side with grey diagonals (the hits), and a frame around every family.
 
     Args:
         evaluations: by name, of the same classes; those of a family must stand next to each other.
@@ -79,12 +82,13 @@ def plot_family_confusion(evaluations: Mapping[str, Evaluation], families) -> Fi
         np.fill_diagonal(matrix, np.nan)
     top = max(1.0, *(np.nanmax(m) for m in matrices.values()))
     for axis, (name, matrix) in zip(axes[0], matrices.items(), strict=True):
+        axis.set_facecolor("0.8")  # of the diagonal
         image = axis.imshow(matrix, cmap="cividis", vmin=0, vmax=top)
         for start, size in zip(starts, sizes, strict=True):
             corner = [start - 0.5, start + size - 0.5]
             axis.plot(
                 [corner[i] for i in (0, 1, 1, 0, 0)], [corner[i] for i in (0, 0, 1, 1, 0)],
-                color="white", linewidth=0.8,
+                color=PALETTE["orange"], linewidth=0.8,
             )  # fmt: skip
         axis.set(title=name, xlabel="predicted class", ylabel="true class", xticks=[], yticks=[])
     fig.colorbar(image, ax=list(axes[0]), label="images", shrink=0.8)

@@ -15,12 +15,14 @@ from torch import nn
 
 from labkit import LabkitError
 from labkit.bench import (
+    interval,
     lab03,
     lab03_live,
     lab03_tables,
     lab03_targets,
     lab03_theory,
     pair,
+    paired,
     read_results,
 )
 from labkit.engine import Evaluation
@@ -151,6 +153,7 @@ def test_a_bound_holds_for_pure_noise_and_shrinks_with_a_better_prior():
     informed = lab03_theory.bounded(2 * w, train, test)
     assert informed.divergence < nothing.divergence
     assert informed.test < informed.bound < nothing.bound
+    assert informed.images == 300
     noise = torch.randint(3, (300,), generator=random)
     found = lab03_theory.bounded(torch.zeros(6, 3), (train[0], noise), (test[0], torch.randint(3, (2000,))))
     assert found.bound > found.test  # about 2/3, whatever was fitted
@@ -233,6 +236,34 @@ def test_a_live_run_has_all_its_steps(small: Small):
     assert 0 <= live.measure(live.student, "val") <= 1
 
 
+def test_a_step_of_a_live_run_moves_the_rate_and_computes_in_its_precision(small: Small):
+    s = small.lab(3)
+    live = lab03_live.begin(s, "hinton", pair.few(s, s.per_class, 0), "cpu")
+    seen = []
+
+    def step(student, guide, optimizer, batch, temperature, hard_weight):
+        seen.append((guide, temperature, hard_weight, student(batch.image).logits.dtype))
+        optimizer.step()
+        return 0.5, 3
+
+    before = live.rates.last_epoch
+    assert live.step_with(step, "a teacher", lr=1.0, hard_weight=0.1)(next(live.rounds[0])) == (0.5, 3)
+    assert seen == [("a teacher", 1.0, 0.1, torch.bfloat16)]
+    assert live.rates.last_epoch == before + 1
+
+
+def test_the_gap_is_closed_as_far_as_the_accuracies_say():
+    labels = torch.arange(4)
+
+    def right(n):
+        return Evaluation(F.one_hot((labels + (labels >= n)) % 4, 4).float(), labels, tuple("abcd"))
+
+    found = lab03_tables.gap({"alone": right(0), "distilled": right(1), "teacher": right(2)})
+    assert [row[1] for row in found.rows] == ["0.0%", "25.0%", "50.0%"]
+    assert [row[3] for row in found.rows] == ["50.0%", "25.0%", "0.0%"]
+    assert "closes 50% of the gap" in found.note
+
+
 # What is committed ------------------------------------------------------------------------------------------
 
 
@@ -252,21 +283,82 @@ def test_the_claims_of_the_lab_hold(results):
         assert gain.mean > 0
         assert gain.excludes_zero
     assert min(table.values("inside", **main, method="scratch")) > 3 / 59
+    finetuned = table.gain({**main, "method": "hinton finetuned"}, {**main, "method": "finetuned"})
+    assert 0 < finetuned.mean < 0.05
+    assert finetuned.excludes_zero
+    start = table.gain({**main, "method": "finetuned"}, {**main, "method": "hinton"})
+    assert start.mean > 0
+    assert start.excludes_zero
     for data in ("birds", "digits"):
         lost = lab03_tables.fall(results, table, data)
         assert lost.mean > 0
         assert lost.excludes_zero
-    taught_by = [lab03_tables.by_teacher(results, table, "teacher_steps", n) for n in (0, None)]
-    (fresh, after_fresh), (_, after_teacher) = taught_by
+    asked = ({"teacher_steps": 0}, {})
+    (fresh, after_fresh), (_, after_teacher) = (
+        lab03_tables.by_teacher(results, table, **where) for where in asked
+    )
     assert max(fresh) < 0.05
     assert min(after_teacher) > max(after_fresh) + 0.1
 
 
-def test_tables_hold_every_row(results):
-    assert len(lab03_tables.targets(results, read_results("aviary")).rows) == 8
+def test_more_steps_shrink_the_gain_and_leave_some(results):
+    runs = lab03_tables.by_length(results, read_results("aviary"))
+    gains = [paired(runs["hinton", n], runs["scratch", n]) for n in (300, 900, 2700)]
+    assert all(gain.mean > 0 and gain.excludes_zero for gain in gains)
+    assert gains[0].mean > gains[1].mean > gains[2].mean
+    teacher = read_results("aviary").values(**lab03_tables.MAIN, method="teacher")[:3]
+    for student in (runs["hinton", 2700], runs["finetuned", 900]):
+        ahead = paired(student, teacher)
+        assert ahead.mean > 0
+        assert ahead.excludes_zero
+
+
+def test_the_size_of_the_teacher_decides_little(results):
     table = read_results("aviary")
-    for field, values in (("teacher", ["small", None]), ("teacher_steps", [0, 10, None])):
-        pairs = [lab03_tables.by_teacher(results, table, field, value) for value in values]
-        assert len({len(run) for pair in pairs for run in pair}) == 1  # the same seeds everywhere
-        assert len(lab03_tables.sweep(list(map(str, values)), pairs, field, "").rows) == len(values)
+    tiny, small, mid = lab03_tables.by_size(results, table).values()
+    assert paired(small[0], tiny[0]).excludes_zero  # a better teacher,
+    assert not paired(small[1], tiny[1]).excludes_zero  # but not clearly a better student
+    assert not paired(mid[0], small[0]).excludes_zero
+    step = paired(mid[1], small[1])
+    assert -0.05 < step.mean < 0
+    assert step.excludes_zero
+    _, scratch, pretrained, _ = (row[-1] for row in lab03_tables.chains(results, table).rows)
+    assert scratch.mean < 0
+    assert scratch.excludes_zero
+    assert not pretrained.excludes_zero
+
+
+def test_labels_in_plenty_leave_little_to_distil():
+    table = read_results("cifar10")
+    few, more = (
+        table.gain(*({"experiment": "main", "method": m, "epochs": n} for m in ("hinton", "scratch")))
+        for n in (3, 10)
+    )
+    assert not few.excludes_zero
+    assert more.excludes_zero
+    assert 0 < more.mean < 0.1
+    assert [row[-1] for row in lab03_tables.cifar(table).rows] == [few, more]
+
+
+def test_each_teacher_has_the_temperature_that_its_tuning_chose(results):
+    for teacher, chosen in SETTINGS.teachers.items():
+        found = {
+            heat: results.values("val", experiment="tuning", teacher=teacher, temperature=heat)[0]
+            for heat in SETTINGS.tried_temperatures
+        }
+        assert chosen == max(found, key=found.get), teacher  # the first of equals
+
+
+def test_tables_hold_every_row(results):
+    table = read_results("aviary")
+    assert len(lab03_tables.targets(results, table).rows) == 8
+    pairs = [lab03_tables.by_teacher(results, table, **{"teacher_steps": n} if n else {}) for n in (10, 0)]
+    pairs += lab03_tables.by_size(results, table).values()
+    assert len({len(run) for pair in pairs for run in pair}) == 1  # the same seeds everywhere
+    assert len(lab03_tables.sizes(results, table).rows) == len(SETTINGS.teachers)
+    assert len(lab03_tables.chains(results, table).rows) == 4
+    assert len(lab03_tables.methods(table, SETTINGS.per_class).rows) == 7
     assert len(lab03_tables.students(results, SETTINGS.students).rows) == 2
+    lengths = lab03_tables.lengths(results, table).rows
+    assert [row[0] for row in lengths[:2]] == ["student alone", "Hinton's KD"]
+    assert lengths[0][1] == interval(table.values(**lab03_tables.MAIN, method="scratch")[:3])

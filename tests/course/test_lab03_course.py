@@ -86,3 +86,54 @@ def test_the_courses_scores_are_those_of_the_engine():
 def test_the_toy_loses_its_head():
     toy = Toy(classes=7).reset_head(3)
     assert toy(torch.rand(5, 1, 3, 4)).logits.shape == (5, 3)
+
+
+def test_a_frozen_copy_is_not_taken_for_none():
+    """What a student gets who returns something else: the words must fit it."""
+    found = judge(
+        labs.get("03-freeze-teacher"), lambda network: network.eval().requires_grad_(False).state_dict()
+    )
+    assert "OrderedDict" in found.message
+    assert found.misconception == ""
+
+
+def _shuffled_by_place(logits):
+    shuffled = logits.clone()
+    for row in shuffled:
+        others = torch.tensor([i for i in range(len(row)) if i != row.argmax()])
+        row[others] = row[torch.randperm(len(others))]
+    return shuffled
+
+
+def _largest_put_back(logits):
+    shuffled = logits.clone()
+    for i, row in enumerate(logits):
+        shuffled[i] = row[torch.randperm(len(row))]
+        shuffled[i, row.argmax()] = row.max()
+    return shuffled
+
+
+def _rebound(logits):
+    shuffled = logits.clone()
+    for row in shuffled:
+        row = row[torch.randperm(len(row))]  # noqa: F841
+    return shuffled
+
+
+@pytest.mark.parametrize(
+    ("shuffle", "mistake"),
+    [
+        (_shuffled_by_place, "values lost and doubled"),
+        (_largest_put_back, "values lost and doubled"),
+        (_rebound, "nothing shuffled"),
+        (torch.Tensor.clone, "nothing shuffled"),
+        (lambda z: z[:, torch.randperm(z.shape[1])], "whole columns shuffled"),
+        (
+            lambda z: torch.stack([row[torch.randperm(len(row))] for row in z]),
+            "the largest logit shuffled as well",
+        ),
+        (lambda z: z.scatter(1, z.argsort(1)[:, :-1], torch.randn(len(z), z.shape[1] - 1)), "new values"),
+    ],
+)
+def test_a_shuffling_is_recognised_whatever_order_it_drew(shuffle, mistake):
+    assert judge(labs.get("03-shuffle-others"), shuffle).misconception == mistake

@@ -21,7 +21,8 @@ def test_look_alikes_stand_below_each_other():
 
 def test_curves_mark_the_best_epoch_by_validation():
     run = {"train": [0.5, 0.9, 1.0], "val": [0.2, 0.6, 0.4], "test": [0.3, 0.5, 0.7]}
-    fig = figures.plot_curves({"alone": run}, steps=30)
+    fig = figures.plot_curves({"alone": run}, steps=30, ylabel="accuracy, 300 images")
+    assert fig.axes[0].get_ylabel() == "accuracy, 300 images"
     train, test, ring = fig.axes[0].lines
     assert list(train.get_xdata()) == [10, 20, 30]
     assert list(test.get_ydata()) == [0.3, 0.5, 0.7]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ def _observe_freeze(freeze: Any, images: torch.Tensor) -> dict[str, Any]:
     before, known = state(network), set(vars(network))
     frozen = freeze(network)
     return {
-        "the network itself comes back": frozen is network,
+        "what comes back": _kind(frozen, network),
         "modules in train mode": sum(module.training for module in network.modules()),
         "tensors that would be trained": trainable(network),
         "attributes that the module did not have": sorted(set(vars(network)) - known),
@@ -34,6 +35,12 @@ def _observe_freeze(freeze: Any, images: torch.Tensor) -> dict[str, Any]:
         "its weights and buffers": state(network) - before,
         "its answer": network(images).logits.detach(),
     }
+
+
+def _kind(found: Any, network: nn.Module) -> str:
+    if found is network:
+        return "the network"
+    return "another network" if isinstance(found, Toy) else type(found).__name__
 
 
 def freeze_teacher(network: nn.Module) -> nn.Module:
@@ -73,6 +80,10 @@ def _nothing_returned(network: nn.Module) -> None:
     freeze_teacher(network)
 
 
+def _copied(network: nn.Module) -> nn.Module:
+    return freeze_teacher(copy.deepcopy(network))
+
+
 def _flag_only(network: nn.Module) -> nn.Module:
     network.requires_grad_(False)
     network.training = False
@@ -93,8 +104,7 @@ FREEZE = Check(
             "only the mode",
             _only_eval,
             "Eval mode settles BatchNorm and dropout, but an optimiser could still change the weights: take"
-            " the"
-            " parameters out of training as well.",
+            " the parameters out of training as well.",
         ),
         Misconception(
             "only the parameters",
@@ -116,8 +126,8 @@ FREEZE = Check(
         Misconception(
             "only the body frozen",
             _only_body,
-            "That is what you do to train a head on fixed features. Here the head, trained already, has to be"
-            " frozen as well.",
+            "That is what you do to train a head on fixed features. Here the head, trained already, has to"
+            " be frozen as well.",
         ),
         Misconception(
             "nothing returned",
@@ -125,19 +135,24 @@ FREEZE = Check(
             "Frozen, but your function returns None: return the network.",
         ),
         Misconception(
+            "a frozen copy",
+            _copied,
+            "You return a frozen copy, and the network itself goes on as it was: whoever still holds it has"
+            " a teacher that changes. Set its own mode and parameters.",
+        ),
+        Misconception(
             "only the outermost flag",
             _flag_only,
             "`training` is a flag of every module: you switched the outermost one, and BatchNorm below it"
-            " never"
-            " heard of it. network.eval() reaches them all.",
+            " never heard of it. network.eval() reaches them all.",
         ),
     ),
     hints=(
         "Two things about a network can change while others train: its mode and its weights.",
-        "network.eval() for the mode, network.requires_grad_(False) for the parameters; return the network.",
+        "The mode has a method of its own that reaches all modules; so have the parameters, requires_grad_."
+        " Return the network.",
         "To freeze one layer you would write layer.eval() and layer.requires_grad_(False). Both work on a"
-        " whole"
-        " network just as well.",
+        " whole network just as well.",
     ),
 )
 

@@ -41,7 +41,7 @@ def _observe_bug(distil: Any, images: Tensor, labels: Tensor) -> dict[str, Any]:
     result = distil(teacher, student, 3, train, distill)
     return {
         "what happened, in order (with the number of trainable tensors)": _words(log),
-        "the teacher's weights while it teaches": next(x for x in log if isinstance(x, Tensor)),
+        "the teacher's weights while it teaches": next((x for x in log if isinstance(x, Tensor)), "none"),
         "its classes, its mode, and the student's trainable tensors then": log[-1] if log else [],
         "the student comes back": result is student,
     }
@@ -71,6 +71,10 @@ def _in_order(*order: str, who: str = "teacher") -> Any:
             "freeze": lambda: teacher.requires_grad_(False),
             "eval": lambda: teacher.eval(),
             "distill": lambda: distill(student, teacher),
+            "distill back": lambda: distill(teacher, student),
+            "train mode": lambda: teacher.train(),
+            "train both": lambda: (train(teacher), train(student)),
+            "free the head": lambda: teacher.head.requires_grad_(True),
         }
         for act in order:
             acts[act]()
@@ -92,9 +96,38 @@ BUG = Check(
         Misconception(
             "the function as it was",
             _in_order("head", "freeze", "eval", "distill"),
-            "Print the teacher's test accuracy before it teaches: with a new head that nobody trained it can"
-            " only"
-            " guess. What has to happen to it first?",
+            "Print the teacher's test accuracy before it teaches: with a new head that nobody trained it"
+            " can only guess. What has to happen to it first? (teacher.train() only switches its mode.)",
+        ),
+        Misconception(
+            "train mode in place of training",
+            _in_order("head", "freeze", "eval", "train mode", "distill"),
+            "teacher.train() only switches the mode, and to the wrong one for teaching. train(teacher), the"
+            " function that you are given, fits its weights.",
+        ),
+        Misconception(
+            "the head alone",
+            _in_order("head", "freeze", "free the head", "train", "freeze", "eval", "distill"),
+            "A teacher whose head alone was trained, which is most of the way (section 1). Here let all of"
+            " it learn: freeze after the training, not before.",
+        ),
+        Misconception(
+            "a head that stays trainable",
+            _in_order("head", "freeze", "free the head", "eval", "train", "distill"),
+            "Only the head learns, and it stays trainable while the teacher teaches, in train mode: train"
+            " all of it first, then freeze it and switch to eval mode.",
+        ),
+        Misconception(
+            "the student trained as well",
+            _in_order("head", "train both", "freeze", "eval", "distill"),
+            "The teacher is right now. But the student learns from `distill`; training it on the labels"
+            " before is another method.",
+        ),
+        Misconception(
+            "the student teaches",
+            _in_order("head", "train", "freeze", "eval", "distill back"),
+            "distill(student, teacher) takes the student first: yours trains the teacher on the student's"
+            " answers.",
         ),
         Misconception(
             "trained after it was frozen",
@@ -115,8 +148,7 @@ BUG = Check(
             "frozen before the new head",
             _in_order("freeze", "head", "train", "eval", "distill"),
             "The new head comes after the freezing, so it alone is trainable: it is all that `train` can"
-            " adapt,"
-            " and it is still trainable while the teacher teaches. Freeze last.",
+            " adapt, and it is still trainable while the teacher teaches. Freeze last.",
         ),
         Misconception(
             "the student trained instead",
@@ -134,6 +166,17 @@ BUG = Check(
             "Trained, but now an optimiser may change it while it teaches: freeze it after the training.",
         ),
         Misconception(
+            "neither frozen nor in eval mode",
+            _in_order("head", "train", "distill"),
+            "Trained, but it teaches in train mode, and an optimiser may still change it: keep the two"
+            " lines that freeze it.",
+        ),
+        Misconception(
+            "nothing distilled",
+            _in_order("head", "train", "freeze", "eval"),
+            "A good teacher, who never teaches: the last call, distill(student, teacher), is gone.",
+        ),
+        Misconception(
             "left in train mode",
             _in_order("head", "train", "freeze", "distill"),
             "`train` leaves the teacher in train mode, and in that mode it now teaches: eval() has to come"
@@ -143,7 +186,8 @@ BUG = Check(
     hints=(
         "No line is wrong; one is missing. What would the teacher's test accuracy be, if somebody printed"
         " it?",
-        "Between the new head and the freezing: train(teacher).",
+        "Look at what the function is given and never calls, and at what each line leaves behind for the"
+        " next.",
         "A pianist takes up the organ and teaches it the same day. What has to come in between?",
     ),
 )

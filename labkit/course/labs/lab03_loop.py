@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...data import Batch
 from ..checks import Check, Misconception
+from .lab03_loops import after_every_batch, measured_training, read_twice, variant, whole_answer
 
 _EPOCHS = 5
 
@@ -46,10 +47,12 @@ def _observe_loop(train: Any, hits: Tensor, val: Tensor, test: Tensor) -> dict[s
     def step(batch: Batch) -> tuple[float, int]:
         student.seen += len(batch.label)
         log.append("step")
-        return 1.0, next(script)
+        return 1.25, next(script, 0)
 
     def measure(model: nn.Module, split: str) -> float:
         log.append(split)
+        if split not in scores:
+            raise ValueError(f"measure knows 'val' and 'test', not {split!r}")
         return scores[split][max(0, min(_EPOCHS, int(model.seen.item()) // 9) - 1)]
 
     epochs = [iter([_images(size) for size in (4, 4, 1)]) for _ in range(_EPOCHS)]
@@ -57,7 +60,7 @@ def _observe_loop(train: Any, hits: Tensor, val: Tensor, test: Tensor) -> dict[s
     return {
         "steps": log.count("step"),
         "measurements on validation and on test": [log.count("val"), log.count("test")],
-        "the curves": {name: list(values) for name, values in curves.items()},
+        "the curves": curves if isinstance(curves, dict) else type(curves).__name__,
         "images that the kept weights were trained on": student.seen.item(),
     }
 
@@ -85,40 +88,6 @@ def train(student: nn.Module, epochs: list, step: Any, measure: Any) -> dict[str
     return curves
 
 
-def _train(
-    student: Any, epochs: Any, step: Any, measure: Any, *, by: str = "val", keep: str = "best",
-    of_batches: bool = False, reset: bool = True, ties: bool = False, sign: int = 1, early: bool = False,
-) -> Any:  # fmt: skip
-    """The loop with each of its parts switchable."""
-    curves: dict[str, list[float]] = {"train": [], "val": [], "test": []}
-    best, kept = -2.0, copy.deepcopy(student.state_dict())
-    hits = images = 0
-    for batches in epochs:
-        if early:
-            for split in ("val", "test"):
-                curves[split].append(measure(student, split))
-        shares = []
-        hits, images = (0, 0) if reset else (hits, images)
-        for batch in batches:
-            right = step(batch)[1]
-            hits, images = hits + right, images + len(batch.label)
-            shares.append(right / len(batch.label))
-        curves["train"].append(sum(shares) / len(shares) if of_batches else hits / images)
-        if not early:
-            for split in ("val", "test"):
-                curves[split].append(measure(student, split))
-        score = sign * curves[by][-1]
-        if score > best or (ties and score == best):
-            best, kept = score, copy.deepcopy(student.state_dict())
-    if keep == "best":
-        student.load_state_dict(kept)
-    return curves
-
-
-def _variant(**switches: Any) -> Any:
-    return lambda *inputs: _train(*inputs, **switches)
-
-
 LOOP = Check(
     id="03-train-loop",
     title="the training loop",
@@ -131,62 +100,129 @@ LOOP = Check(
     misconceptions=(
         Misconception(
             "the epoch chosen on the test images",
-            _variant(by="test"),
+            variant(by="test"),
             "The weights you keep are those that the *test* images liked best. Then the test accuracy is no"
             ' longer an estimate for new images: choose by "val".',
         ),
         Misconception(
             "the epoch chosen on the training images",
-            _variant(by="train"),
-            "The weights you keep are the best on the training images, usually the most overfitted. Choose by"
-            ' "val".',
+            variant(by="train"),
+            "The weights you keep are the best on the training images, usually the most overfitted. Choose"
+            ' by "val".',
         ),
         Misconception(
             "the last epoch's weights",
-            _variant(keep="last"),
-            "The student ends with the weights of its last epoch. Either nothing is loaded at the end, or you"
-            " kept student.state_dict() itself: its tensors are the living weights, and go on changing with"
-            " them. Keep copy.deepcopy(student.state_dict()).",
+            variant(keep="last"),
+            "The student ends with the weights of its last epoch. Either nothing is loaded at the end, or"
+            " you kept student.state_dict() itself: its tensors are the living weights, and go on changing"
+            " with them. Keep copy.deepcopy(student.state_dict()). (Or the best value so far is never"
+            " written down.)",
         ),
         Misconception(
             "the later of two equal epochs",
-            _variant(ties=True),
-            "Two epochs are equal on validation, and you kept the later one. Keep the first: compare with >,"
-            " not"
-            " with >=.",
+            variant(ties=True),
+            "Two epochs are equal on validation, and you kept the later one. Keep the first: compare with"
+            " >, not with >=.",
         ),
         Misconception(
             "the worst epoch",
-            _variant(sign=-1),
+            variant(sign=-1),
             "The comparison is the wrong way round: you kept the epoch with the lowest validation accuracy.",
         ),
         Misconception(
             "the mean of the batches' accuracies",
-            _variant(of_batches=True),
-            "The last batch has a single image and counts as much as a full one. Add up hits and images, and"
-            " divide once per epoch.",
+            variant(counts="of batches"),
+            "The last batch has a single image and counts as much as a full one. Add up hits and images,"
+            " and divide once per epoch.",
+        ),
+        Misconception(
+            "the hits, not their share",
+            variant(counts="number"),
+            "Your training curve holds numbers of hits: divide by the number of images, the sum of"
+            " len(batch.label).",
+        ),
+        Misconception(
+            "divided by the number of batches",
+            variant(counts="by batches"),
+            "You divide the hits by the number of batches, and so get more than one per image: divide by"
+            " the number of images, the sum of len(batch.label).",
+        ),
+        Misconception(
+            "per cent",
+            variant(counts="percent"),
+            "Your training accuracies are a hundred times what `measure` gives for the others: leave them"
+            " as shares between 0 and 1.",
+        ),
+        Misconception(
+            "the loss in place of the accuracy",
+            variant(counts="losses"),
+            "Your training curve holds losses. step(batch) returns (loss, hits): it is the second of the"
+            " two that makes the accuracy.",
+        ),
+        Misconception(
+            "two steps for one batch",
+            variant(counts="second call"),
+            "Every call of `step` trains: you call it twice for each batch. Call it once and keep both"
+            " results: loss, hits = step(batch).",
+        ),
+        Misconception(
+            "both results of the step added up",
+            whole_answer,
+            "step(batch) returns a pair, (loss, hits): take its second item.",
+        ),
+        Misconception(
+            "the batches read twice",
+            read_twice,
+            "An epoch can be read once: after the first loop over its batches nothing is left of it. Do the"
+            " step and count the images in the same loop.",
+        ),
+        Misconception(
+            "measured after every batch",
+            after_every_batch,
+            "You measure after every batch; the curves have one value per epoch. Move it out of the inner"
+            " loop.",
+        ),
+        Misconception(
+            "the training images measured",
+            measured_training,
+            "`measure` does not do training images: the hits of the steps, which you get anyway, make that"
+            " accuracy.",
+        ),
+        Misconception(
+            "stopped at the first worse epoch",
+            variant(stop=True),
+            "You stop at the first epoch that is no better. All epochs are run here; only the weights of"
+            " the best are kept.",
+        ),
+        Misconception(
+            "the best weights loaded after each epoch",
+            variant(each=True),
+            "You load the best weights after every epoch, so that training goes on from them: load them"
+            " once, when all epochs are over.",
+        ),
+        Misconception(
+            "nothing returned",
+            variant(result=False),
+            "Trained and chosen, but your function returns None: return the curves.",
         ),
         Misconception(
             "hits carried over from earlier epochs",
-            _variant(reset=False),
-            "From the second epoch on your training accuracy is that of all epochs so far: set both counters"
-            " to"
-            " zero at the start of each.",
+            variant(reset=False),
+            "From the second epoch on your training accuracy is that of all epochs so far: set both"
+            " counters to zero at the start of each.",
         ),
         Misconception(
             "measured before the epoch",
-            _variant(early=True),
-            "Your curves begin with the untrained student, and each epoch is judged by the weights it started"
-            " from. Measure after its last batch.",
+            variant(early=True),
+            "Your curves begin with the untrained student, and each epoch is judged by the weights it"
+            " started from. Measure after its last batch.",
         ),
     ),
     hints=(
         "Two loops, one inside the other. What starts anew in each epoch, and what is remembered over all?",
-        "Inside: add up step(batch)[1] and len(batch.label). After the batches: append three accuracies; if"
-        " the"
-        " validation accuracy is the best so far, keep a deep copy of student.state_dict(). At the end: load"
-        " it.",
-        "Validation 0.4, 0.6, 0.6, 0.5: best = 0.4 at epoch 1, 0.6 at epoch 2; epoch 3 is not greater, so the"
-        " copy of epoch 2 is loaded.",
+        "Inside: two counters, of hits and of images. After the batches: three accuracies to append, and"
+        " one comparison, which may keep a copy of the weights. At the very end: load it.",
+        "Validation 0.4, 0.6, 0.6, 0.5: best = 0.4 at epoch 1, 0.6 at epoch 2; epoch 3 is not greater, so"
+        " the copy of epoch 2 is loaded.",
     ),
 )

@@ -37,7 +37,7 @@ def family_mistakes(logits: Tensor, labels: Tensor, families: Tensor) -> tuple[f
 def _scores(
     logits: Tensor, labels: Tensor, families: Tensor, *, of: str = "errors", own: bool = False,
     soft: bool = True, off: str = "wrong", per_image: bool = False, swap: bool = False,
-    only_wrong: bool = False, dim: int = 1,
+    only_wrong: bool = False, dim: int = 1, around: str = "label",
 ) -> tuple[float, float]:  # fmt: skip
     """Both scores with each of their parts switchable."""
     rows = torch.arange(len(labels))
@@ -47,9 +47,20 @@ def _scores(
     predictions = logits.argmax(1)
     wrong = predictions != labels
     hits = alike[rows, predictions].float()
-    share = {"errors": hits[wrong].mean(), "images": hits.mean(), "count": hits.sum()}[of]
+    right = (~wrong).float()
+    share = {
+        "errors": hits[wrong].mean(), "images": hits.mean(), "count": hits.sum(),
+        "hits too": (hits + right * (hits == 0)).mean(), "outside": 1 - hits[wrong].mean(),
+    }[of]  # fmt: skip
     p = logits.softmax(dim) if soft else logits
-    inside, outside = (p * alike).sum(1), (1 - p[rows, labels] if off == "wrong" else torch.ones(len(labels)))
+    if around == "prediction":
+        alike = families[predictions][:, None] == families
+        alike[rows, labels] = False
+    inside = (p * alike).sum(1)
+    outside = {
+        "wrong": 1 - p[rows, labels], "images": torch.ones(len(labels)), "label": p[rows, labels],
+        "prediction": 1 - p[rows, predictions], "nothing": torch.full((len(labels),), 1 / len(labels)),
+    }[off]  # fmt: skip
     if only_wrong:
         inside, outside = inside[wrong], outside[wrong]
     mass = (inside / outside).mean() if per_image else inside.sum() / outside.sum()
@@ -87,8 +98,8 @@ MISTAKES = Check(
         Misconception(
             "the share of all images",
             _variant(of="images"),
-            "You divide by all images, so a better model gets a smaller share just because it errs less. The"
-            " share is one of the *errors*.",
+            "You divide by all images, so a better model gets a smaller share just because it errs less."
+            " The share is one of the *errors*.",
         ),
         Misconception(
             "the number, not the share",
@@ -96,11 +107,21 @@ MISTAKES = Check(
             "Divide the errors inside the family by the number of errors.",
         ),
         Misconception(
+            "right answers counted as inside the family",
+            _variant(of="hits too"),
+            "You count the right answers, too: their class is of the family, but they are no errors. Keep"
+            " the images with predictions != labels, above and below.",
+        ),
+        Misconception(
+            "the errors outside the family",
+            _variant(of="outside"),
+            "Your share is that of the errors that leave the family; the smarter mistakes are the others.",
+        ),
+        Misconception(
             "the true class counted as its own look-alike",
             _variant(own=True),
-            "A class is of its own family, so your mass contains the probability of the *right* answer. Take"
-            " the"
-            " true class out: alike[rows, labels] = False.",
+            "A class is of its own family, so your mass contains the probability of the *right* answer."
+            " Take the true class out: alike[rows, labels] = False.",
         ),
         Misconception(
             "logits in place of probabilities",
@@ -119,11 +140,33 @@ MISTAKES = Check(
             " class. Divide by the probability on *all wrong* classes, the sum of 1 - p(y).",
         ),
         Misconception(
+            "divided by the probability of the right class",
+            _variant(off="label"),
+            "You divide by the probability of the right classes. Below stands what lies on the wrong ones,"
+            " the sum of 1 - p(y).",
+        ),
+        Misconception(
+            "the doubt about the prediction",
+            _variant(off="prediction"),
+            "You divide by what the model leaves beside its own prediction; formula (2) has 1 - p(y), with"
+            " the true class y.",
+        ),
+        Misconception(
+            "not divided at all",
+            _variant(off="nothing"),
+            "That is the sum of the look-alikes' probabilities: divide by the sum of 1 - p(y).",
+        ),
+        Misconception(
+            "look-alikes of the prediction",
+            _variant(around="prediction"),
+            "You take the look-alikes of the predicted class. Who is a look-alike is decided by the true"
+            " class, families[labels].",
+        ),
+        Misconception(
             "the mean of the ratios",
             _variant(per_image=True),
             "You take a ratio per image and average: an image with a millionth of doubt then counts as much"
-            " as"
-            " one that is all doubt. Sum above, sum below, divide once.",
+            " as one that is all doubt. Sum above, sum below, divide once.",
         ),
         Misconception(
             "the mass of the errors alone",
@@ -149,11 +192,9 @@ MISTAKES = Check(
     ),
     hints=(
         "First a table of booleans (n, N): is class c a look-alike of image i's true class?",
-        "alike = families[labels][:, None] == families, without the true class; share: alike at the"
-        " predictions"
-        " of the wrong ones, averaged; mass: (p * alike).sum() over (1 - p at the label).sum().",
+        "Compare families[labels], as a column, with families, and take the true class out. The share reads"
+        " that table at the predictions of the wrong images, the mass multiplies it with the probabilities.",
         "families [0, 0, 1], label 1: families[1] == families gives [True, True, False], and without the"
-        " label"
-        " itself [True, False, False].",
+        " label itself [True, False, False].",
     ),
 )  # fmt: skip
