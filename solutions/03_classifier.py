@@ -28,6 +28,7 @@ from labkit.bench import (
     lab03_targets,
     lab03_theory,
     pair,
+    paired,
     read_results,
 )
 from labkit.bench.adapt import adapt
