@@ -74,7 +74,8 @@ my_guess = "calibration"  # or "neighbourhood": put your own here
 birds = pair.few(p, p.per_class, seed=0)
 clip = vlm.load(p)
 device = clip.mean.device
-seen, held, tested = vlm.bank(p, 0, p.per_class, views=0), *(vlm.features(p, x) for x in (birds.val, birds.test))
+seen = vlm.bank(p, 0, p.per_class, views=0)
+held, tested = (vlm.features(p, split) for split in (birds.val, birds.test))
 v, labels = seen.features(), seen.labels  # (N, E) unit vectors of the training images, as they are
 val = held.features(), held.labels
 sentences = [text.removesuffix(".") for text in vlm.texts(p, birds)]
@@ -168,6 +169,9 @@ near = said["one sentence"][chosen].topk(5).indices.tolist()
 guesses = {who: (z[chosen] / 2).softmax(0)[near].tolist() for who, z in said.items()}
 picture = birds.test.fetch([chosen])[0] / 255
 fig = plot_guess(picture, "\n".join(name.rsplit(" ", 1)), [birds.classes[c] for c in near], guesses)
+for axis in fig.axes[1:]:
+    axis.set_xlim(0, 1.2 * max(map(max, guesses.values())))
+fig.suptitle("What a student is told about this bird", fontsize=11)
 show(fig, f"A {name}, and the target for five species at T = 2, by one sentence and by calibrated anchors")
 
 # %% [markdown]
@@ -231,6 +235,7 @@ found = {who: neighbours(z[batch], 5)[bird].tolist() for who, z in logits.items(
 names = [birds.classes[c] for c in kind]
 pictures = birds.test.fetch(batch)
 fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found)
+fig.suptitle("One bird, one batch: who is near depends on who looks", fontsize=11)
 show(fig, f"A {names[bird]} and its five nearest neighbours for the teacher, and for the student")
 
 # %% [markdown]
@@ -350,18 +355,30 @@ other = found["teacher"][0]
 relations = {who: (z[batch][bird] - z[batch][other]).softmax(0) for who, z in logits.items()}
 top = relations["teacher"].topk(5).indices.tolist()
 guesses = {who: r[top].tolist() for who, r in relations.items()}
-title = f"{neighbourhoods.kin(names[bird], names[other])}"
 fig = plot_guess(pictures[bird] / 255, "the bird", [birds.classes[c] for c in top], guesses)
+for axis in fig.axes[1:]:
+    axis.set_xlim(0, 1.2 * max(map(max, guesses.values())))
+fig.suptitle(f"What speaks for this bird rather than for its neighbour ({names[other]})?", fontsize=11)
 show(fig, "The difference of two birds as a distribution over species, for the teacher and for the student")
-value = neighbourhood_loss(logits["asks directly"][batch], logits["teacher"][batch])
-theirs = losses.neighborhood_relation(logits["asks directly"][batch], logits["teacher"][batch], 3)
-assert torch.isclose(value, theirs, rtol=1e-4), "your loss and labkit's should agree"
-print(f"nearest neighbour: {title}; loss of the whole batch {value:.3f} of at most 0.693")
+
+# %%
+# Your loss against labkit's; and how sharp such differences are, by the rank of the neighbour.
+ours, theirs = logits["asks directly"][batch], logits["teacher"][batch]
+assert torch.isclose(
+    neighbourhood_loss(ours, theirs), losses.neighborhood_relation(ours, theirs, 3), rtol=1e-4
+)
+print(f"loss of this batch: {neighbourhood_loss(ours, theirs):.3f} of at most 0.693")
+order = neighbours(theirs, len(batch) - 1)
+peaks = (theirs[:, None] - theirs[order]).softmax(-1).amax(-1).mean(0)  # the nearest neighbour first
+shown = {"the nearest": 0, "the third": 2, "the seventh": 6, "the farthest": len(batch) - 2}
+print("the teacher's largest probability:", ", ".join(f"{who} {peaks[i]:.2f}" for who, i in shown.items()))
 
 # %% [markdown]
-# **See:** look at the peaks: how sharp is the teacher's line between the two birds, and how sharp the student's? The teacher's
-# logits lie within $\pm 14.3$ and mostly close together, a student's classifier may say anything. Part of formula (5) is thus
-# about *how sure* to be, and section 10 tests whether another scale for the teacher would be better.
+# **See:** the nearer the neighbour, the flatter the distribution. Two birds of one family have nearly the same logits, and
+# the softmax of nearly nothing is uniform: the tallest bars may name families that neither belongs to. So to a near
+# neighbour the loss mostly says *treat these two alike*, and only a far one says which species tell them apart. Keep that in
+# mind for the sweep of $k$. And the scales differ: the teacher's logits lie within $\pm 14.3$, a student's classifier may
+# say anything, so part of formula (5) is about *how sure* to be.
 #
 # ## 7 · The whole second stage
 # **Why.** PAND keeps VL2Lite's alignment (lab 12), with calibrated anchors in place of the sentence's, and adds the
@@ -447,23 +464,19 @@ print(f"You guessed {my_guess}; calibration alone minus neighbourhood alone: {ga
 # the students. *DAIT-F + PAND's anchors* takes the calibrated anchors into DAIT's first stage and leaves the neighbourhood
 # term out.
 
+# The second table asks whose words it takes: PAND's student with anchors of four origins, the neighbourhood term included.
+
 # %% tags=["nbval-check-output"]
-print(tables.comparison(compared, p.reported))
+print(tables.comparison(compared, p.reported), "\n")
+print(tables.prompts(results))
 
 # %% [markdown]
 # **See:** two questions have different answers. Among the methods that ask the model *directly*, what does PAND add to VL2Lite?
 # And does it reach those with a strong intermediate in between? Look at the control row, too: an intermediate that never
 # saw the model. What is above it came from the model, what is below it from a good CNN and the labels.
 #
-# ### Whose words?
-# PAND's student with anchors of four origins, the neighbourhood term included.
-
-# %% tags=["nbval-check-output"]
-print(tables.prompts(results))
-
-# %% [markdown]
-# **See:** compare the order of the two columns. Better anchors of the model need not make a better student to the same
-# degree: the student has the labels as well.
+# In the second table compare the order of the two columns. Better anchors of the model need not make a better student to the
+# same degree: the student has the labels as well.
 #
 # ## 9 · What became of the neighbourhoods?
 # The batch of section 3 again, now with your student; and over all test images and seeds, in batches of the same size: the
@@ -474,6 +487,7 @@ print(tables.prompts(results))
 logits["PAND"] = tests["PAND"].logits
 found = {who: neighbours(z[batch], 5)[bird].tolist() for who, z in logits.items()}
 fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found)
+fig.suptitle("Does PAND's student see the teacher's neighbours?", fontsize=11)
 show(fig, f"A {names[bird]} and its five nearest neighbours for the teacher and both students")
 
 # %% tags=["nbval-check-output"]

@@ -86,12 +86,12 @@ def plot_shares(sizes: Sequence[int], curves: Mapping[str, Sequence[tuple[float,
 
 
 def plot_rates(rates: Mapping[str, Sequence[float]]) -> Figure:
-    """The learning rate of every epoch of several trainings, named at their ends."""
+    """The learning rate of every epoch of several trainings, each named where it ends."""
     fig, axis = figure(height=2.6)
-    ends = {}
-    for colour, style, (name, values) in zip(COLOURS, ("-", "--", ":"), rates.items(), strict=False):
+    for colour, style, (name, values) in zip(COLOURS, ("-", "--", "-."), rates.items(), strict=False):
         axis.plot(np.arange(len(values)), values, color=colour, linestyle=style, linewidth=2)
-        ends[name] = (values[-1], colour)
-    axis.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
-    _label_right(axis, ends)
+        end = (len(values) - 1, values[-1])
+        axis.plot(*end, marker="o", color=colour)
+        axis.annotate(name, end, (0, 8), textcoords="offset points", color=colour, ha="center")
+    axis.set(xlabel="epoch", ylabel="learning rate", ylim=(0, 1.15 * max(map(max, rates.values()))))
     return fig
