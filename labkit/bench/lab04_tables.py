@@ -61,7 +61,7 @@ def layers(results: Results, methods: Mapping[str, str], base: Sequence[float]) 
         cells = [x for run in runs for x in (interval(run), paired(run, base[: len(run)]))]
         rows.append([depth.get(layer, str(layer)), *cells])
     columns = [x for name in found for x in (f"{name}, %", "minus alone")]
-    note = f"{count} seeds, differences paired: {results.command}"
+    note = f"{count} seeds, differences in points, paired: {results.command}"
     return Table(["layer", *columns], rows, note=note)
 
 

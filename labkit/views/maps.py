@@ -58,15 +58,20 @@ def plot_attention(
 
 
 def plot_layers(
-    image: Tensor, rows: Mapping[str, Sequence[Tensor]], columns: Sequence[str], title: str = ""
+    image: Tensor,
+    rows: Mapping[str, Sequence[Tensor]],
+    columns: Sequence[str],
+    title: str = "",
+    top: float | None = None,
 ) -> Figure:
     """One image at the left of each row of maps, all over the same square.
 
     Args:
         image: (C, S, S), uint8 or floats in [0, 1].
-        rows: name -> maps (h, w) of any sizes, each on its own scale of colours.
+        rows: name -> maps (h, w) of any sizes.
         columns: a title for each map.
         title: above everything, the one message.
+        top: the value of the brightest colour in every map; None gives each map its own scale.
     """
     picture = _pictures(image[None])[0]
     wide = 1 + len(columns)
@@ -76,7 +81,7 @@ def plot_layers(
         line[0].set_ylabel(name)
         for axis, values in zip(line[1:], maps, strict=True):
             _place(axis)
-            _heat(axis, np.asarray(values), picture.shape[0])
+            _heat(axis, np.asarray(values), picture.shape[0], top=top)
     for axis, column in zip(axes[0], ["image", *columns], strict=True):
         axis.set_title(column, fontsize=10)
     fig.suptitle(title, fontsize=11)
@@ -207,9 +212,9 @@ def _place(axis, picture: np.ndarray | None = None, title: str = "", **options) 
         axis.imshow(picture, extent=(0, side, side, 0), vmin=0, vmax=1, **options)
 
 
-def _heat(axis, values: np.ndarray, side: int, alpha: float = 1.0) -> None:
+def _heat(axis, values: np.ndarray, side: int, alpha: float = 1.0, top: float | None = None) -> None:
     """A map (h, w) as coarse as it is, stretched over the square of the image."""
-    top = values.max() or 1.0
+    top = top or values.max() or 1.0
     axis.imshow(
         values, extent=(0, side, side, 0), cmap=HEAT, vmin=min(0.0, float(values.min())), vmax=top,
         alpha=alpha, interpolation="nearest",
