@@ -384,7 +384,8 @@ print(lab03_tables.cifar(read_results("cifar10")))
 def family_mistakes(logits: Tensor, labels: Tensor, families: Tensor) -> tuple[float, float]:
     """Look-alikes' share of the errors, and of the probability on wrong classes: formula (2).
 
-    logits: (n, N); labels: (n,) int64; families: (N,) int64, the family of each class.
+    logits: (n, N); labels: (n,) int64; families: (N,) int64, the family of each class. At least one of the n
+    predictions is wrong.
     """
     # BEGIN SOLUTION
     rows = torch.arange(len(labels))
@@ -429,6 +430,8 @@ tampered = {"experiment": "targets", "data": "birds", "method": "permuted"}
 shares["shuffled targets"] = [results.values(x, **tampered) for x in measures]
 hasty = {"experiment": "teacher_steps", "teacher_steps": 10}
 shares["hasty teacher"] = [results.values(x, **hasty) for x in measures]
+agreed = results.interval("agreement", **hasty)
+print(f"The hasty teacher's students name the class that it names on {agreed} % of the test images.")
 fig = figures.plot_shares(shares, scores["alone"].chance, "errors in the family")
 fig.axes[0].set_title("Smarter mistakes: compare at equal accuracy")
 show(fig, "Share of errors inside the family over test accuracy, a point per run, above the line of chance")
@@ -439,8 +442,8 @@ show(fig, "Share of errors inside the family over test accuracy, a point per run
 # the mistakes that vanish *first*, with any better training, are the stupid ones, so a higher accuracy raises
 # the share by itself. A gift of distillation would be a higher share *at the same accuracy*. The figure has
 # such a pair, three runs each: *hasty teacher* is the student of a teacher that was adapted for ten steps only
-# (section 9), about as accurate as the student alone, and its mistakes are of the teacher's kind: three times in
-# four and more it names the class that its teacher names. Who learned from *shuffled targets* comes next.
+# (section 9), about as accurate as the student alone, and its mistakes are of the teacher's kind, for it mostly
+# names the class that its teacher names. Who learned from *shuffled targets* comes next.
 #
 # ## 7 · What do soft targets carry?
 # **Why.** A teacher's distribution has three parts: *which* class it names, *how sure* it is of it, and

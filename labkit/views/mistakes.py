@@ -66,7 +66,7 @@ def plot_curves(
 
 
 def plot_family_confusion(evaluations: Mapping[str, Evaluation], families) -> Figure:
-    """Confusion matrices side by side with grey diagonals (the hits), and a frame around every family.
+    """Confusion matrices side by side with white diagonals (the hits), and a frame around every family.
 
     Args:
         evaluations: by name, of the same classes; those of a family must stand next to each other.
@@ -82,7 +82,6 @@ def plot_family_confusion(evaluations: Mapping[str, Evaluation], families) -> Fi
         np.fill_diagonal(matrix, np.nan)
     top = max(1.0, *(np.nanmax(m) for m in matrices.values()))
     for axis, (name, matrix) in zip(axes[0], matrices.items(), strict=True):
-        axis.set_facecolor("0.8")  # of the diagonal
         image = axis.imshow(matrix, cmap="cividis", vmin=0, vmax=top)
         for start, size in zip(starts, sizes, strict=True):
             corner = [start - 0.5, start + size - 0.5]
