@@ -36,7 +36,8 @@ from labkit.views.prompts import plot_guess
 profile = labkit.profile()
 p = profile.lab(14)
 torch.set_num_threads(p.threads)
-results, words, compared = read_results("lab14"), read_results("lab10"), read_results("aviary-vlm")
+results = tables.finished(read_results("lab14"))
+words, compared = read_results("lab10"), read_results("aviary-vlm")
 
 # %% tags=["nbval-check-output"]
 asked = results.interval(experiment="anchors", method="fixed").mean
@@ -501,11 +502,10 @@ print(tables.structure(results))
 # Before you look: what does the largest $k$ mean, everybody else in the batch? And a weight that drowns all the rest?
 
 # %% tags=["nbval-check-output"]
-sweeps = {name: results.sweep(name) for name in ("k", "weight", "temperature")}
-labels_of = {"k": "neighbours k", "weight": "weight λ", "temperature": "teacher's temperature"}
-for name, sweep in sweeps.items():
-    print(sweep.table(labels_of[name], [f"{x:g}" for x in sweep.values], note=results.command), "\n")
-by_weight = sweeps["weight"]
+swept = tables.sweeps(results)
+for name, sweep in swept.items():
+    print(sweep.table(tables.SWEPT[name], [f"{x:g}" for x in sweep.values], note=results.command), "\n")
+by_weight = swept["weight"]
 none, *rest = by_weight.intervals
 steps = by_weight.values[1:]
 fig = views.plot_sweep(

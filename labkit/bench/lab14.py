@@ -46,12 +46,12 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
             yield {"experiment": "halves", "method": half, "seed": seed}
         for kind in prompts:
             yield {"experiment": "anchors", "method": kind, "seed": seed}
+        for kind in prompts:
+            yield {"experiment": "prompts", "method": kind, "seed": seed}
         swept = {"k": s.k, "weight": s.weights, "temperature": s.temperatures}
         for name, values in swept.items():
             for value in values:
                 yield {"experiment": name, "method": "pand", "seed": seed, name: value}
-        for kind in prompts:
-            yield {"experiment": "prompts", "method": kind, "seed": seed}
 
 
 def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:

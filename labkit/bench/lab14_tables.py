@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .results import Results
+from .results import MEASURED, Results, Sweep
 
 if TYPE_CHECKING:
     from ..views import Table
@@ -21,6 +21,7 @@ ANCHORS = {
     "description": "the list of all parts",
     "calibrated": "a learned context",
 }
+SWEPT = {"k": "neighbours k", "weight": "weight λ", "temperature": "teacher's temperature"}
 # The rows of the comparison that lab 14 shows, in this order, if they were run.
 COMPARED = (
     "zero-shot",
@@ -34,6 +35,28 @@ COMPARED = (
     "dait-f",
     "dait + pand",
 )
+
+
+def finished(results: Results) -> Results:
+    """The runs of the seeds that have all four halves, and of them the variants that all these seeds have.
+
+    What a grid that was cut off has found can be read so; of a whole grid nothing is left out.
+    """
+    seeds = [{row["seed"] for row in results.select(experiment="halves", method=half)} for half in HALVES]
+    wanted = set.intersection(*seeds)
+    variants: dict[str, list[dict[str, Any]]] = {}
+    for row in results.rows:
+        if row["seed"] in wanted:
+            job = {name: value for name, value in row.items() if name not in (*MEASURED, "seed")}
+            variants.setdefault(str(sorted(job.items())), []).append(row)
+    rows = [row for found in variants.values() if len(found) == len(wanted) for row in found]
+    return Results(results.command, results.machine, rows)
+
+
+def sweeps(results: Results) -> dict[str, Sweep]:
+    """What was swept, of those that have at least two points."""
+    found = {name: results.sweep(name) for name in SWEPT if results.select(experiment=name)}
+    return {name: sweep for name, sweep in found.items() if len(sweep.values) > 1}
 
 
 def halves(results: Results) -> Table:

@@ -165,6 +165,21 @@ def test_tables_pair_the_seeds():
     assert "DAIT" not in text  # a row that was not run is not shown
 
 
+def test_a_grid_that_was_cut_off_is_read_without_its_loose_ends():
+    rows = [
+        {"experiment": "halves", "method": m, "seed": s, "test": 0.5} for m in lab14.HALVES for s in (0, 1)
+    ]
+    rows += [{"experiment": "halves", "method": "baseline", "seed": 2, "test": 0.5}]
+    rows += [{"experiment": "k", "method": "pand", "seed": s, "k": k, "test": 0.5}
+             for s, k in ((0, 1), (1, 1), (0, 3), (1, 3), (0, 5))]  # fmt: skip
+    found = lab14_tables.finished(Results("run it", rows=rows))
+    assert {row["seed"] for row in found.rows} == {0, 1}
+    assert lab14_tables.sweeps(found)["k"].values == [1, 3]
+    assert set(lab14_tables.sweeps(found)) == {"k"}
+    assert len(found.rows) == 12
+    assert lab14_tables.finished(found).rows == found.rows
+
+
 @needs_results
 def test_results_hold_the_grid():
     def job(row: dict) -> str:
