@@ -17,8 +17,8 @@ TEST_ENV := OMP_NUM_THREADS=1 LABKIT_PROFILE=cpu LABKIT_QUIET=1 LABKIT_PROGRESS=
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
 
-demo: $(STAMP) ## distil a digits classifier and print the table (a minute or two)
-	$(BIN)/labkit demo digits --out $(OUT)
+demo: $(STAMP) ## from a vision-language model to a small student, and the table (under five minutes)
+	$(BIN)/labkit demo aviary --out $(OUT)
 
 lab: $(STAMP) ## open lab 00 in JupyterLab; `make lab LAB=1` opens lab 01
 	$(BIN)/labkit lab $(LAB)
