@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import labkit
 from labkit import answer, check, engine, views
-from labkit.bench import lab13, pair, read_results, vlm
+from labkit.bench import lab13, pair, vlm
 from labkit.bench import lab13_live as live
 from labkit.bench import lab13_tables as tables
 from labkit.engine.grad_cam import grad_cam
@@ -29,14 +29,13 @@ from labkit.methods.vlm_teacher import spread
 from labkit.rng import seed_everything
 from labkit.views import dait as figures
 from labkit.views import show
-from labkit.views.comparison import plot_methods
 from labkit.views.looks import plot_looks, plot_part_attention
 
 p = lab13.settings(labkit.profile())
 birdwatch = lab13.settings(labkit.profile("cpu"))  # the tables are the Aviary's under every profile
 torch.set_num_threads(p.threads)
 device = "cuda" if torch.cuda.is_available() else "cpu"
-results, aviary = tables.found("lab13"), read_results("aviary-vlm")
+results, aviary = tables.found("lab13"), tables.found("aviary-vlm")
 
 # %% tags=["nbval-check-output"]
 print(tables.opening(aviary, birdwatch))
@@ -118,7 +117,7 @@ labels_share = answer("13-lambda", labels_share)
 E = lab13.passes(p)
 drawn = {tables.line(k, b): [labels_share(n, 0, 7, E, k, b) for n in range(E)] for k, b in p.lambdas[:4]}
 drawn[tables.line(*p.raw, "epoch")] = [min(1.0, p.raw[0] * n + p.raw[1]) for n in range(E)]
-fig = figures.plot_schedules(drawn, "With the bare epoch as e, distillation is over before it began")
+fig = figures.plot_schedules(drawn, "With the bare epoch as e, distillation ends at once")
 show(fig, "Lambda over the epochs of a stage for five settings; the dashed one jumps to 1 at the third epoch")
 silent = sum(x == 1 for x in drawn[tables.line(*p.raw, "epoch")])
 print(f"with the bare epoch nothing is distilled in {silent} of {E} epochs")
@@ -170,24 +169,22 @@ check("13-sia", sia)
 sia = answer("13-sia", sia)
 
 # %%
-# What CLIP says of one training image at three scales, and your loss for an intermediate that knows nothing.
+# What CLIP says of one training image at three scales, and your loss for an answer that knows nothing.
 v_all = bank.features().to(device)  # (N, E), view 0 of every image
-own = f"s = {clip.logit_scale:.1f}: as learned"
-scales = {"s = 1: the article's": 1.0, "s = 14.3: CLIP's start": 1 / 0.07, own: clip.logit_scale}
+scales = {
+    "s = 1: the article's": 1.0,
+    "s = 14.3: where CLIP starts": 1 / 0.07,
+    "s = 100: published CLIPs": 100.0,
+}
 near = (v_all[:1] @ t.T)[0].topk(5).indices
 bars = {name: (s * v_all[:1] @ t.T / 2).softmax(1)[0, near].tolist() for name, s in scales.items()}
-names = [birds.classes[c].replace(" ", "\n") for c in near.tolist()]
-fig = views.plot_bars(bars, names)
-fig.set_size_inches(10, 3)
-for axis in fig.axes:
-    axis.tick_params(axis="x", labelsize=7)
-fig.suptitle("Without a scale every target is uniform")
-show(fig, "CLIP's probabilities of five species at three scales: flat, a slope, a peak")
-guess = torch.randn(len(v_all), 64, generator=torch.Generator().manual_seed(0)).to(device)
+fig = views.plot_bars(bars, list("12345"))
+fig.axes[1].set_xlabel("the five nearest species")
+fig.suptitle("Without a scale every species is as good as any other", fontsize=11)
+show(fig, "CLIP's probabilities of the five nearest species at three scales: flat, a slope, a peak")
+shrug = torch.ones(len(v_all), 1, device=device), torch.ones(len(t), 1, device=device)  # every species alike
 for name, s in scales.items():
-    print(
-        f"{name:>24}: SIA of a constant answer {sia(guess[:1].expand_as(guess), guess[:60], v_all, t, s):.4f}"
-    )
+    print(f"{name:>24}: the SIA of a shrug is {sia(*shrug, v_all, t, s):.4f}")
 
 # %% [markdown]
 # **See:** divide cosines by $T = 2$, soften, and sixty species look alike: the loss at $s = 1$ is a rounding error, and
@@ -311,8 +308,9 @@ assert tests["intermediate"].accuracy > tests["CLIP"].accuracy, (
 # CLIP's merit? The tables of sections 7 and 9 have the row "labels alone".
 #
 # ## 5 · SRA: what is where
-# **Why.** Both ends of stage 2 are convolutional networks, so what the intermediate knows can be passed on as a *map*
-# (lab 04), not as one vector: this is what stands between CLIP, which has no such map to offer, and the student.
+# **Why.** Both ends of stage 2 are convolutional classifiers of the same species, so what the intermediate knows can be
+# passed on as a *map* (lab 04): place by place, not as one vector. CLIP could not have lent its own: that knows what captions
+# mention, not what tells these species apart.
 #
 # **Formula.** The intermediate's last map $M$ $(B, C_T, h, w)$, a constant; the student's, through an *adapter* (1x1
 # convolution and BatchNorm, as in lab 04), $\tilde M$ $(B, C_T, h, w)$; a larger map is average-pooled to the smaller:
@@ -418,9 +416,7 @@ assert tests["DAIT"].accuracy > tests["alone"].accuracy, (
 # %% tags=["nbval-check-output"]
 print(tables.comparison(aviary, birdwatch))
 rows, budgets = tables.curves(aviary, birdwatch)
-fig = plot_methods(
-    rows, budgets, baseline="student alone", title="DAIT and its rivals, the student alone dashed"
-)
+fig = figures.plot_comparison(rows, budgets, "DAIT and its rivals; dashed: the student alone")
 show(fig, "Test accuracy of every method with intervals, one marker per label budget")
 for second in ("dait ce", "hinton", "dait-l", tables.best_direct(aviary, p.per_class), "finetuned"):
     print(f"DAIT-F minus {tables.words(second)}: {tables.lead(aviary, birdwatch, second)}")
@@ -476,10 +472,9 @@ print(tables.views(results, aviary, birdwatch))
 
 # %% tags=["nbval-check-output"]
 print(tables.lambdas(results, aviary, birdwatch))
-alone_, between_ = (tables.at(aviary, row, p.per_class) for row in ("scratch", "intermediate"))
-levels = {"student alone": sum(alone_) / len(alone_), "intermediate": sum(between_) / len(between_)}
-fig = views.plot_seeds(tables.lines(results, "lambda", "test"), levels)
-fig.axes[0].set_title("Lambda in stage 2: a point is a seed, a bar the mean", pad=18)
+level = {tables.words(row): tables.at(aviary, row, p.per_class) for row in ("scratch", "intermediate")}
+drawn = tables.lines(results, "lambda", "test")
+fig = figures.plot_lambdas(drawn, level, "Lambda in stage 2: a point is a seed, a bar the mean")
 show(
     fig,
     "Test accuracy of the student for seven forms of lambda, with lines for student alone and intermediate",

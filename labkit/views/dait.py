@@ -3,60 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from .figures import MARKERS, PALETTE, figure
-from .plots import COLOURS, _label_right
+from .plots import COLOURS, _label_right, plot_seeds
+
+if TYPE_CHECKING:
+    from ..bench import Interval
 
 
 def plot_stages() -> Figure:
     """DAIT's two stages as boxes and arrows: who is frozen, who learns, what is compared."""
-    fig, axis = figure(width=9.0, height=3.4)
-    axis.set(xlim=(-0.1, 18.1), ylim=(0, 6.8))
+    fig, axis = figure(width=9.5, height=2.7)
+    axis.set(xlim=(0.1, 18.1), ylim=(0, 5.3))
     axis.axis("off")
-    grey, blue, red, green = (PALETTE[name] for name in ("grey", "blue", "vermillion", "green"))
+    grey, blue, red = (PALETTE[name] for name in ("grey", "blue", "vermillion"))
     boxes = {
-        "clip": (1.8, 4.9, "CLIP, frozen\nimages $v$, texts $t$", grey),
-        "condense": (5.6, 4.9, "condensation\nlayers, to width $D$", blue),
-        "labels 1": (1.8, 1.5, "labels", grey),
-        "between": (9.2, 3.2, "intermediate\n$u$ $(B, D)$, map $M$", blue),
-        "adapter": (13.0, 4.9, "adapter\n1x1 conv, BN", red),
-        "student": (16.2, 3.2, "student\nmap, logits", red),
-        "labels 2": (13.0, 1.5, "labels", grey),
+        "clip": (1.5, 3.6, "CLIP, frozen\nimages $v$, texts $t$", grey),
+        "condense": (5.3, 3.6, "condensation\nto width $D$", blue),
+        "between": (9.1, 3.6, "intermediate\n$u$ $(B, D)$, map $M$", blue),
+        "adapter": (12.9, 3.6, "adapter\n1x1 conv, BN", red),
+        "student": (16.7, 3.6, "student\nmap, logits", red),
+        "labels 1": (9.1, 1.2, "labels", grey),
+        "labels 2": (16.7, 1.2, "labels", grey),
     }
-    for x, y, text, colour in boxes.values():
-        box = FancyBboxPatch(
-            (x - 1.45, y - 0.75),
-            2.9,
-            1.5,
-            boxstyle="round,pad=0.1",
-            facecolor="white",
-            edgecolor=colour,
-            lw=1.6,
-        )
-        axis.add_patch(box)
+    for name, (x, y, text, colour) in boxes.items():
+        tall = 0.8 if name.startswith("labels") else 1.3
+        style = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": colour, "lw": 1.6}
+        axis.add_patch(FancyBboxPatch((x - 1.25, y - tall / 2), 2.5, tall, **style))
         axis.text(x, y, text, ha="center", va="center", fontsize=9)
-    links = {
-        ("clip", "condense"): "",
-        ("condense", "between"): "SIA, IRA",
-        ("labels 1", "between"): "$\\lambda$ CE",
-        ("between", "adapter"): "SRA",
-        ("adapter", "student"): "",
-        ("labels 2", "student"): "$\\lambda$ CE",
-    }
-    for (start, end), text in links.items():
+    for start, end, text in (
+        ("clip", "condense", ""), ("condense", "between", "SIA, IRA"), ("between", "adapter", "SRA"),
+        ("student", "adapter", ""), ("labels 1", "between", r"$\lambda$ CE"),
+        ("labels 2", "student", r"$\lambda$ CE"),
+    ):  # fmt: skip
         (x0, y0), (x1, y1) = boxes[start][:2], boxes[end][:2]
-        arrow = {"arrowstyle": "-|>", "color": PALETTE["grey"], "lw": 1.3}
-        axis.annotate("", (x1 - 1.6, y1), (x0 + 1.6, y0), arrowprops=arrow)
-        side = 0.42 if y0 > y1 else -0.42 if y0 < y1 and start != "between" else 0.42
-        axis.text(
-            (x0 + x1) / 2, (y0 + y1) / 2 + side, text, ha="center", va="center", fontsize=9, color=green
+        dx, dy = 1.4 * np.sign(x1 - x0), (0.6 if y0 != y1 else 0.0)
+        tip, tail = (x1 - dx, y1 - (0.8 if dy else 0.0)), (x0 + dx, y0 + dy)
+        axis.annotate("", tip, tail, arrowprops={"arrowstyle": "-|>", "color": grey, "lw": 1.3})
+        place = (
+            (tip[0] + tail[0]) / 2 + (0.75 if dy else 0.0),
+            (tip[1] + tail[1]) / 2 + (0.0 if dy else 0.9),
         )
-    for x, text, colour in ((5.4, "stage 1: blue learns", blue), (14.6, "stage 2: red learns", red)):
-        axis.text(x, 0.2, text, ha="center", color=colour, fontsize=10)
+        axis.text(*place, text, ha="center", va="center", fontsize=9, color=PALETTE["green"])
+    for x, text, colour in ((5.3, "stage 1: blue learns", blue), (12.9, "stage 2: red learns", red)):
+        axis.text(x, 0.3, text, ha="center", color=colour, fontsize=10)
     axis.set_title("CLIP teaches the one in the middle, and that one teaches the student")
     return fig
 
@@ -107,6 +102,8 @@ def plot_features(
         groups: the group of each image, by name.
         title: the one message.
     """
+    if not maps:
+        return _nothing("labkit bench --lab 13")
     fig, axes = figure(1, len(maps), width=3.1 * len(maps), height=4.1, squeeze=False)
     labels = np.asarray(groups)
     for axis, (name, places) in zip(axes[0], maps.items(), strict=True):
@@ -133,10 +130,7 @@ def plot_intermediates(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Fig
     from .candidates import plot_candidates
 
     if not runs:
-        fig, axis = figure(height=1.0)
-        axis.axis("off")
-        axis.text(0.5, 0.5, "No runs yet: labkit intermediates --students", ha="center")
-        return fig
+        return _nothing("labkit intermediates --students")
     known = ("cka", "cka_unbiased", "cka_noise", "embedding_dim")
     points = {name: tuple(rows[0][key] for key in known) for name, rows in runs.items()}
     scores = {
@@ -144,3 +138,40 @@ def plot_intermediates(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Fig
         for name, rows in runs.items()
     }
     return plot_candidates(points, scores)
+
+
+def plot_comparison(
+    rows: Mapping[str, Sequence[Interval]], budgets: Sequence[str], title: str = ""
+) -> Figure:
+    """Every method's accuracy at every budget, the student alone as dashed lines; see `plot_methods`."""
+    from .comparison import plot_methods
+
+    if not rows or not budgets:
+        return _nothing("labkit bench --data aviary-vlm")
+    return plot_methods(rows, budgets, baseline=next(iter(rows)), title=title)
+
+
+def plot_lambdas(
+    rows: Mapping[str, Sequence[float]], lines: Mapping[str, Sequence[float]], title: str = ""
+) -> Figure:
+    """Every seed's accuracy for some lambdas, one row each, with the means of others as lines.
+
+    Args:
+        rows: lambda in words -> accuracies by seed.
+        lines: name -> accuracies by seed, of which the mean is drawn.
+        title: the one message.
+    """
+    if not rows:
+        return _nothing("labkit bench --lab 13")
+    means = {name: float(np.mean(values)) for name, values in lines.items() if len(values)}
+    fig = plot_seeds(rows, means)
+    fig.axes[0].set_title(title, pad=18)
+    return fig
+
+
+def _nothing(command: str) -> Figure:
+    """In place of a figure whose runs are not made yet: the command that makes them."""
+    fig, axis = figure(height=0.8)
+    axis.axis("off")
+    axis.text(0.5, 0.5, f"These runs are not made yet: {command}", ha="center", va="center")
+    return fig

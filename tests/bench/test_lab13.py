@@ -254,7 +254,7 @@ def test_tables_leave_out_what_was_not_run_and_pair_the_seeds():
     text = str(lab13_tables.comparison(comparison, s))
     assert "6 labels, %" in text
     assert "10 labels" not in text
-    assert "0.0 ± 0.0" not in text.splitlines()[2]
+    assert text.count("DAIT-F") > 2
     terms = str(lab13_tables.terms(own, comparison, s))
     assert "10.0 ± 0.0" in terms
     assert "SIA + IRA" in terms

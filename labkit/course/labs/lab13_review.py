@@ -15,7 +15,7 @@ LINES = 58  # of the listing
 
 @dataclass(frozen=True)
 class Defect:
-    """What a reviewer sees go wrong, the lines that are accepted as its cause, a word of them, and a hint."""
+    """What a reviewer sees go wrong, the lines accepted as its cause, a word of the first of them, and a hint."""
 
     symptom: str
     lines: tuple[int, ...]
@@ -39,7 +39,7 @@ DEFECTS = (
     Defect(
         "SIA's target moves towards the intermediate",
         (37, 39, 41),
-        "v",
+        "v = f_img",
         "The target should be a constant of the raw space. Which line makes it out of a trained layer, or"
         " lets the gradient into it?",
     ),
@@ -84,13 +84,13 @@ DEFECTS = (
     Defect(
         "without a network connection another model is trained, without a word",
         (4, 6, 7),
-        "",
+        "try:",
         "Which lines turn a failed download into a success?",
     ),
     Defect(
         "the spatial loss compares one vector per image",
         (20, 49),
-        "",
+        "[:-1]",
         "After which line has one of the two maps a single place left?",
     ),
     Defect(
