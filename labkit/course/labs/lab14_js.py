@@ -153,6 +153,11 @@ DIVERGENCE = Check(
             "A divergence is a sum over the classes, not a mean: the average grows small with their number.",
         ),
         Misconception(
+            "summed by kl_div's batchmean",
+            lambda a, b: js_divergence(a, b).sum() / len(a),
+            'One number for each row, please: F.kl_div(..., reduction="none") and a sum over the last axis.',
+        ),
+        Misconception(
             "the average of all rows",
             lambda a, b: js_divergence(a, b).mean(),
             "One number for each row, please; the mean over rows belongs to the loss, the next function.",
