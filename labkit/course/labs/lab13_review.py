@@ -15,7 +15,7 @@ LINES = 58  # of the listing
 
 @dataclass(frozen=True)
 class Defect:
-    """What a reviewer sees go wrong, the lines accepted as its cause, a word of the first of them, and a hint."""
+    """What a reviewer sees go wrong, the lines accepted as its cause, a word of the first one, and a hint."""
 
     symptom: str
     lines: tuple[int, ...]
