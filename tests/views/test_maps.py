@@ -46,6 +46,11 @@ def test_negative_values_of_a_map_are_shown():
     assert drawn.get_clim() == (-2.0, 1.0)
 
 
+def test_maps_may_share_a_scale():
+    fig = maps.plot_layers(torch.rand(3, 8, 8), {"a": [torch.tensor([[0.1, 0.2]])]}, ["0"], top=1)
+    assert fig.axes[1].images[0].get_clim() == (0, 1)
+
+
 def test_cka_prints_every_number_on_one_scale():
     matrices = {"before": np.arange(16).reshape(4, 4) / 16, "after": np.full((4, 4), 0.5)}
     fig = maps.plot_cka(matrices, list("0123"), "alike?")
@@ -71,3 +76,12 @@ def test_depths_have_a_point_and_a_bar_for_every_layer():
     np.testing.assert_allclose(axis.lines[0].get_ydata(), [0, 0.1, 0.2, 0.3])
     assert {text.get_text() for text in axis.texts} == {"hint", "attention"}
     assert axis.get_title() == "which layer?"
+
+
+def test_levels_stand_beside_the_depths_with_their_interval():
+    curves = {"hint": [(0.5, 0.01)] * 4}
+    axis = maps.plot_depths(curves, bands={"alone": (0.4, 0.1)}).axes[0]
+    assert {text.get_text() for text in axis.texts} == {"hint", "alone"}
+    assert list(axis.lines[0].get_ydata()) == [0.4, 0.4]
+    corners = axis.patches[0].get_extents().transformed(axis.transData.inverted())
+    np.testing.assert_allclose((corners.y0, corners.y1), (0.3, 0.5))
