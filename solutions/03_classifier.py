@@ -358,8 +358,8 @@ print(lab03_tables.cifar(read_results("cifar10")))
 #   features, in lab 04.)
 #
 # **And where labels are plenty?** The last table: the same two students, from ten thousand images of CIFAR-10. After
-# three epochs the teacher adds nothing that these seeds can show, after ten a few points: there the labels say
-# most of what it could.
+# three epochs the teacher adds nothing that these seeds can show, after ten a few points. Here more time makes the
+# gain larger, on the birds smaller: a gain without its number of labels and its length of training means little.
 #
 # ## 6 · Smarter mistakes
 # **Why.** Accuracy counts all mistakes alike. To take a red-billed reedfinch for a black-billed one is a
