@@ -269,7 +269,8 @@ show(fig, "Two channels of the teacher's map, and the student's connected map be
 # **See:** stages above the hint layer, and the head, did not move: the hint doesn't depend on them, so no gradient
 # reaches their weights. (The statistics of their BatchNorms did: the images pass through them in train mode.)
 # Everything else moved, the connector too. On the right the student's map has taken on the teacher's pattern after a
-# few dozen steps, without a single label.
+# few dozen steps, without a single label. (The pattern: each picture has its own scale of colours, and in eval mode, as
+# drawn here, the numbers are still some way off.)
 #
 # ## 5 · Attention
 # **Why.** A hint asks for every number of the teacher's map, which so much smaller a student can't deliver.
