@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import chain, count, islice
@@ -15,15 +16,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..profiles import Profile, preset
+from ..profiles import profile as current
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..data import Batch, ImageSet
-    from ..engine import Evaluation, FeatureBank, PartAttention
+    from ..engine import Evaluation, FeatureBank, PartAttention, Run
+    from ..methods import Method
     from ..models import Classifier, VisionLanguage
-    from ..views import Table
-    from .results import Results
 
 # What of VL2Lite's alignment is there; 'stopped' keeps the image layer as it was initialised, which is what a
 # stop-gradient on the target of L_img leaves of it.
@@ -45,25 +46,48 @@ def settings(profile: Profile) -> SimpleNamespace:
 
 
 def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
-    """Every run as a flat dict, seed by seed; equal dicts are one run."""
+    """Every run as a flat dict, the most telling first; equal dicts are one run."""
     s = settings(profile)
-    for seed in range(seeds):
 
-        def job(experiment: str, method: str, seed: int = seed, **how: Any) -> dict[str, Any]:
-            return {"experiment": experiment, "method": method, "seed": seed, "per_class": s.per_class, **how}
+    def job(experiment: str, method: str, **how: Any) -> list[dict[str, Any]]:
+        labels = {"per_class": s.per_class}
+        return [
+            {"experiment": experiment, "method": method, "seed": i, **labels, **how} for i in range(seeds)
+        ]
 
-        for terms in TERMS:
-            yield job("terms", "vl2lite", terms=terms)
-        for terms in ("both", "stopped"):
-            yield job("spread", "vl2lite", terms=terms)
-        for method in STUDENTS:
-            yield job("looks", method, at="share")
-            yield job("looks", method, at="fixed")
-        for control in CONTROLS:
-            yield job("looks", control, at="share")
-        yield job("control", "label_smoothing")
-        for scale in s.scales:
-            yield job("scale", "kd_clip", scale=float(scale))
+    for method in STUDENTS:
+        if method != "vl2lite":  # that is among the terms
+            yield from job("alone" if method == "scratch" else "scale", method, **_own(s, method))
+        for at in ("share", "fixed"):
+            yield from job("looks", method, at=at)
+    for control in CONTROLS:
+        yield from job("looks", control, at="share")
+    for terms in ("both", "stopped", "image", "text"):
+        yield from job("terms", "vl2lite", terms=terms)
+        if terms in ("both", "stopped"):
+            yield from job("spread", "vl2lite", terms=terms)
+    for scale in sorted(s.scales, key=lambda x: -abs(math.log(x / s.own))):  # the ends before the middle
+        yield from job("scale", "kd_clip", scale=float(scale)) if scale != s.own else ()
+    yield from job("alone", "label_smoothing")
+
+
+def _own(s: SimpleNamespace, method: str) -> dict[str, float]:
+    return {"scale": float(s.own)} if method == "kd_clip" else {}
+
+
+def asked_for(job: dict[str, Any], own: float) -> tuple[str, dict[str, Any]]:
+    """The method that a job trains and its options; `own` is the model's scale, the methods' default.
+
+    The controls of 'looks' are measured on the images of the student alone.
+    """
+    method = job["method"] if job["method"] not in CONTROLS else "scratch"
+    how = {"terms": job.get("terms", "both")} if method == "vl2lite" else {}
+    return method, how | ({"logit_scale": job["scale"]} if job.get("scale", own) != own else {})
+
+
+def group(job: dict[str, Any]) -> str:
+    """Jobs that share a run belong together."""
+    return json.dumps([job["seed"], *asked_for(job, settings(current()).own)])
 
 
 def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
@@ -73,22 +97,18 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
     'spread' as 'examples' the spread of the condensed images in each epoch.
     """
     s, seed, experiment = settings(profile), job["seed"], job["experiment"]
-    if experiment == "looks":
-        who = job["method"] if job["method"] in STUDENTS else STUDENTS[0]
-        found = _looked(profile, who, seed)
-        mass = found.mean if job["at"] == "share" and who == job["method"] else None
-        name = "fixed" if job["at"] == "fixed" else job["method"]
-        return job | {"mass": round(found.controls[name] if mass is None else mass, 5)}
-    asked = {"terms": job["terms"]} if "terms" in job else {}
-    if experiment == "scale" and job["scale"] != s.own:
-        asked = {"logit_scale": job["scale"]}
-    model, accuracy, history = _trained(profile, job["method"], seed, json.dumps(asked))
+    method, how = asked_for(job, s.own)
+    model, accuracy, history = _trained(profile, method, seed, json.dumps(how))
     if experiment == "spread":
         return job | {"examples": [round(x, 4) for x in history["spread"]]}
+    if experiment == "looks":
+        found = _looked(profile, method, seed, json.dumps(how))
+        name = "fixed" if job["at"] == "fixed" else job["method"]
+        return job | {"mass": round(found.controls.get(name, found.mean), 5)}
     return job | {"val": round(accuracy, 5), "test": round(_on_test(s, seed, model), 5)}
 
 
-def student(profile: Profile, method: str, seed: int, terms: str = "both", **how: Any) -> Any:
+def student(profile: Profile, method: str, seed: int, terms: str = "both", **how: Any) -> Run:
     """The run of one student with the comparison's chosen options.
 
     Args:
@@ -100,14 +120,21 @@ def student(profile: Profile, method: str, seed: int, terms: str = "both", **how
     """
     from . import pair
 
-    s = settings(profile)
-    progress = how.pop("progress", None)
-    options = {**s.methods.get(method, s.smoothing), **how, **TERMS[terms]}
+    s, progress = settings(profile), how.pop("progress", None)
+    options = {**s.methods.get(method, s.smoothing), **how}
     recipe = {name: options.pop(name) for name in pair.RECIPE if name in options}
-    made = pair.create(s, method, seed, s.per_class, **options)
+    made = create(s, method, seed, terms, **options)
+    return pair.fit(s, made, seed, s.per_class, progress=progress, **recipe)
+
+
+def create(s: SimpleNamespace, method: str, seed: int, terms: str = "both", **options: Any) -> Method:
+    """A method with its student; of VL2Lite with these terms."""
+    from . import pair
+
+    made = pair.create(s, method, seed, s.per_class, **options, **TERMS[terms])
     if terms == "stopped":
         made.image_layer.requires_grad_(False)
-    return pair.fit(s, made, seed, s.per_class, progress=progress, **recipe)
+    return made
 
 
 @cache  # several experiments share a run
@@ -118,11 +145,9 @@ def _trained(profile: Profile, method: str, seed: int, asked: str) -> tuple[Clas
 
 
 @cache
-def _looked(profile: Profile, method: str, seed: int) -> PartAttention:
-    s = settings(profile)
-    asked = {"terms": "both"} if method == "vl2lite" else {}
-    model, _, _ = _trained(profile, method, seed, json.dumps(asked))
-    return attention({method: model}, some(s))[method]
+def _looked(profile: Profile, method: str, seed: int, asked: str) -> PartAttention:
+    model, _, _ = _trained(profile, method, seed, asked)
+    return attention({method: model}, some(settings(profile)))[method]
 
 
 def some(s: SimpleNamespace) -> ImageSet:
@@ -185,76 +210,9 @@ def with_drop_path(vlm: VisionLanguage, rate: float) -> VisionLanguage:
     other = copy.deepcopy(vlm)
     for module in other.clip.visual.modules():
         if hasattr(module, "drop_path"):  # timm's ConvNeXt
-            module.drop_path = DropPath(rate)
+            module.drop_path = DropPath(rate).eval()
         elif hasattr(module, "ls_1") and hasattr(module, "ls_2"):  # open_clip's own transformer
-            module.ls_1, module.ls_2 = (nn.Sequential(m, DropPath(rate)) for m in (module.ls_1, module.ls_2))
-    return other
-
-
-# The tables -------------------------------------------------------------------------------------------------
-
-
-def comparison(profile: Profile) -> SimpleNamespace:
-    """The comparison's settings with those of its rows that the lab draws: others need not be done.
-
-    Under any profile the tables are those of the miniature.
-    """
-    from .matrix import setting
-
-    s = setting(COMPARISON)
-    s.methods = {name: options for name, options in s.methods.items() if name in profile.lab(12).compared}
-    s.references = ["zero-shot"]
-    return s
-
-
-def by_budget(results: Results, profile: Profile) -> Table:
-    """The rows that the lab draws, at every budget where all of them are done, and differences at one."""
-    from ..views import Table
-    from .matrix_read import accuracy, done, gain, shown
-    from .matrix_rows import KINDS, REFERENCES
-
-    s, reported = comparison(profile), profile.lab(12).reported
-    found, columns = done(results, s), shown(results, s)
-    at = {"per_class": reported}
-    words = {"zero-shot": REFERENCES["zero-shot"].words} | {m: KINDS[m].words for m in s.methods}
-    rows = []
-    for name, word in words.items():
-        less = ["" if name == other else gain(found, name, other, at) for other in ("zero-shot", "scratch")]
-        rows.append([word, *(accuracy(found, name, where) for where in columns.values()), *less])
-    seeds = len(found.select(method="scratch", **at))
-    note = f"Test accuracy, %; mean ± 95 % interval, {seeds} seeds at {reported} labels: {results.command}"
-    heads = [f"minus {word}, {reported} labels" for word in ("zero-shot", "alone")]
-    return Table(["", *columns, *heads], rows, note=note)
-
-
-def gains(runs: Mapping[str, list[float]], against: list[str], label: str, note: str = "") -> Table:
-    """Accuracy of each row, and its paired difference from some of them.
-
-    Args:
-        runs: name -> accuracies by seed, the same seeds for all.
-        against: names of rows.
-        label: head of the first column.
-        note: a line below.
-    """
-    from ..views import Table
-    from .stats import interval, paired
-
-    rows = [
-        [name, interval(values), *("" if name == other else paired(values, runs[other]) for other in against)]
-        for name, values in runs.items()
-    ]
-    return Table([label, "test accuracy, %", *(f"minus {other}" for other in against)], rows, note=note)
-
-
-def looks(results: Results) -> dict[str, list[float]]:
-    """The attention-on-part scores by seed of every student, in words, and beside it its own fixed map's."""
-    from .matrix_rows import KINDS
-
-    found = {}
-    for method in STUDENTS:
-        for at, words in (("share", KINDS[method].words), ("fixed", "its mean map, for every image")):
-            where = {"experiment": "looks", "method": method, "at": at}
-            found[words if at == "share" else f"{KINDS[method].words}: {words}"] = results.values(
-                "mass", **where
+            module.ls_1, module.ls_2 = (
+                nn.Sequential(m, DropPath(rate)).eval() for m in (module.ls_1, module.ls_2)
             )
-    return found
+    return other

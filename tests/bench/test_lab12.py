@@ -10,6 +10,7 @@ from timm.layers import DropPath
 
 from labkit import data, models
 from labkit.bench import lab12, pair, paired, read_results, vlm
+from labkit.bench import lab12_tables as tables
 from labkit.bench.results import Results
 from labkit.engine import Evaluation, FeatureBank
 from labkit.paths import shipped
@@ -46,15 +47,15 @@ class Toy:
 @pytest.fixture(scope="module")
 def toy():
     yield Toy()
-    pair.forget()
+    pair.KEPT.clear()
     for kept in (lab12._trained, lab12._looked):
         kept.cache_clear()
 
 
 def test_every_kind_of_job_runs(toy):
     jobs = list(lab12.jobs(toy, 1))
-    kinds = {(job["experiment"], job.get("terms"), job.get("at")): job for job in jobs}
-    assert {kind[0] for kind in kinds} == {"terms", "spread", "looks", "control", "scale"}
+    kinds = {job["experiment"]: job for job in jobs}
+    assert set(kinds) == {"terms", "spread", "looks", "alone", "scale"}
     for job in kinds.values():
         row = lab12.run(job, toy)
         assert {k: row[k] for k in job} == job
@@ -76,26 +77,29 @@ def test_jobs_are_distinct_and_cover_the_questions(setting):
     }  # fmt: skip
 
 
-def test_a_stopped_layer_stays_where_it_was(toy):
-    both, stopped = (
-        pair.create(lab12.settings(toy), "vl2lite", 0, 1, **lab12.TERMS[terms])
-        for terms in ("both", "stopped")
-    )
-    first = [w.clone() for w in stopped.image_layer.parameters()]
-    assert all(torch.equal(a, b) for a, b in zip(first, both.image_layer.parameters(), strict=True))
-    run = lab12.student(toy, "vl2lite", 0, terms="stopped")
-    moving = lab12.student(toy, "vl2lite", 0)
-    assert "spread" in run.history.columns
-    assert run.history["visual"] != moving.history["visual"]
+def test_jobs_of_one_run_are_one_group():
+    jobs = [job for job in lab12.jobs(CPU, 1) if job["method"] in ("kd_clip", "vl2lite", "best", "scratch")]
+    groups = {}
+    for job in jobs:
+        groups.setdefault(lab12.group(job), []).append(job)
+    made = {(g[0]["method"], g[0].get("terms"), g[0].get("scale")): g for g in groups.values()}
+    own = made["kd_clip", None, lab12.settings(CPU).own]
+    assert {job["experiment"] for job in own} == {"scale", "looks"}
+    both = next(g for g in groups.values() if any(job.get("terms") == "both" for job in g))
+    assert {job["experiment"] for job in both} == {"terms", "spread", "looks"}
+    assert len(made["kd_clip", None, 1.0]) == 1
+    assert {job["method"] for job in made["scratch", None, None]} == {"best", "scratch"}
 
 
-def test_terms_leave_out_what_they_name(toy):
-    s = lab12.settings(toy)
-    image, text = (pair.create(s, "vl2lite", 0, 1, **lab12.TERMS[terms]) for terms in ("image", "text"))
-    assert image.image_layer is not None
-    assert image.text_layer is None
-    assert text.image_layer is None
-    assert text.text_layer is not None
+@pytest.mark.parametrize("terms", lab12.TERMS)
+def test_terms_leave_out_or_hold_still_what_they_name(toy, terms):
+    made = lab12.create(lab12.settings(toy), "vl2lite", 0, terms)
+    image, text = made.image_layer, made.text_layer
+    assert (image is None) == (terms == "text")
+    assert (text is None) == (terms == "image")
+    moves = image is not None and all(w.requires_grad for w in image.parameters())
+    assert moves == (terms in ("both", "image"))
+    assert text is None or all(w.requires_grad for w in text.parameters())
 
 
 def test_the_own_scale_is_the_models():
@@ -151,18 +155,30 @@ def test_telling_images_are_lost_on_the_second_alone():
 
 
 def test_the_table_shows_the_budgets_that_are_done():
-    s = lab12.comparison(CPU)
+    s = tables.comparison(CPU)
     rows = [
         {"experiment": "main", "method": m, "seed": seed, "per_class": 6, "test": 0.1 * i + 0.01 * seed}
         for seed in (0, 1)
         for i, m in enumerate(("zero-shot", *s.methods))
     ]
     rows.append({"experiment": "main", "method": "scratch", "seed": 0, "per_class": 10, "test": 0.9})
-    text = str(lab12.by_budget(Results("run it", rows=rows), CPU))
+    text = str(tables.by_budget(Results("run it", rows=rows), CPU))
     assert "6 labels" in text
     assert "10 labels" not in text  # of that budget one row is done
     assert "VL2Lite" in text
     assert "40.0 ± 0.0" in text  # minus alone, paired
+
+
+def test_tables_pair_the_seeds_and_leave_out_what_is_not_run():
+    rows = [
+        {"experiment": "alone", "method": "scratch", "seed": seed, "test": 0.1 * seed} for seed in (0, 1, 2)
+    ] + [{"experiment": "terms", "method": "vl2lite", "terms": "both", "seed": seed, "test": 0.3 + 0.1 * seed}
+         for seed in (1, 2)]  # fmt: skip
+    text = str(tables.gains(Results("run it", rows=rows), tables.HALVES, ["student alone"], "rows"))
+    assert "30.0 ± 0.0" in text
+    assert "held still" not in text
+    assert tables.by_scale(Results("run it"), [1, 2]) == {}
+    assert tables.spreads(Results("run it")) == {}
 
 
 def test_looks_stand_beside_their_own_mean_map():
@@ -172,9 +188,13 @@ def test_looks_stand_beside_their_own_mean_map():
         for seed in (0, 1)
         for at in ("share", "fixed")
     ]
-    found = lab12.looks(Results("run it", rows=rows))
+    rows.append({"experiment": "looks", "method": "chance", "seed": 0, "at": "share", "mass": 0.04})
+    results = Results("run it", rows=rows)
+    found = tables.scores(results)
     assert len(found) == 2 * len(lab12.STUDENTS)
     assert all(values == [0.0, 0.1] for values in found.values())
+    assert tables.controls(results) == {"chance": 0.04}
+    assert "4.0" in str(tables.looks(results))
 
 
 # --- what is committed ----------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from torch import nn
 from labkit import losses
 from labkit.course import labs, source, stubs
 from labkit.course.labs.lab12 import kd_clip
-from labkit.course.labs.lab12_layer import Condensation, visual_loss
+from labkit.course.labs.lab12_layer import Condensation
 from labkit.course.labs.lab12_spread import spread
 from labkit.course.labs.lab12_step import vl2lite_step
 from labkit.course.labs.lab12_text import linguistic_loss
 from labkit.course.labs.lab12_toys import Distiller, Student, state
+from labkit.course.labs.lab12_visual import visual_loss
 from labkit.course.verdict import judge
 from labkit.data import Batch
 from labkit.methods import vlm_teacher

@@ -11,10 +11,11 @@ from torch import Tensor
 from ...losses import hinton_kd
 from ..checks import Check, Misconception, Property
 from .lab12_bug import BUG
-from .lab12_layer import CONDENSE, VISUAL
+from .lab12_layer import CONDENSE
 from .lab12_spread import SPREAD
 from .lab12_step import STEP
 from .lab12_text import LINGUISTIC
+from .lab12_visual import VISUAL
 
 # --- KD(CLIP) -------------------------------------------------------------------------------------------
 
@@ -54,11 +55,12 @@ def _variant(
     z: Tensor, v: Tensor, t: Tensor, y: Tensor, s: float, temperature: float, w: float, *,
     power: int = 1, unit_v: bool = True, unit_t: bool = True, own: bool = False, softened: bool = False,
     probabilities: bool = False, swap: bool = False, squared: bool = False, weights: Any = None,
-    softened_labels: bool = False, hard_target: bool = False, no_square: bool = False,
+    softened_labels: bool = False, hard_target: bool = False, no_square: bool = False, axis: int = -1,
+    soft_by: Any = None,
 ) -> Tensor:  # fmt: skip
     """The loss with each of its parts switchable, for the wrong answers."""
-    v = F.normalize(v, dim=-1) if unit_v else v
-    t = F.normalize(t, dim=-1) if unit_t else t
+    v = F.normalize(v, dim=axis) if unit_v else v
+    t = F.normalize(t, dim=axis) if unit_t else t
     teacher, student = s**power * v @ t.T, z * (s if own else 1.0)
     teacher = teacher / temperature if softened else teacher
     teacher = teacher.softmax(1) if probabilities else teacher
@@ -66,6 +68,7 @@ def _variant(
     soft = hinton_kd(first, second, temperature) * (temperature**2 if squared else 1.0)
     soft = soft / temperature**2 if no_square else soft
     soft = F.cross_entropy(student, teacher.argmax(1)) if hard_target else soft
+    soft = soft if soft_by is None else soft_by(student, teacher, temperature)
     hard = F.cross_entropy(student / (temperature if softened_labels else 1.0), y)
     first_weight, second_weight = weights or (w, 1 - w)
     return first_weight * hard + second_weight * soft
@@ -73,6 +76,10 @@ def _variant(
 
 def _switched(**switches: Any) -> Any:
     return lambda *inputs: _variant(*inputs, **switches)
+
+
+def _cross_entropy(z: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return temperature**2 * F.cross_entropy(z / temperature, (teacher / temperature).softmax(1))
 
 
 def _lengths_dont_matter(answer: Any, seed: int) -> bool:
@@ -121,6 +128,32 @@ KD_CLIP = Check(
             "only the texts normalised",
             _switched(unit_v=False),
             "An image with a long vector would be a surer teacher: normalise both sides.",
+        ),
+        Misconception(
+            "normalised over the batch",
+            _switched(axis=0),
+            "Each row is one vector, and its length is a norm along the last axis: dim=-1.",
+        ),
+        Misconception(
+            "the scale exponentiated again",
+            lambda z, v, t, y, s, T, w: _variant(z, v, t, y, float(torch.tensor(s).exp()), T, w),
+            "Models store the logarithm of s; what you are given here has been through exp() already.",
+        ),
+        Misconception(
+            "the mean over the classes, too",
+            _switched(soft_by=lambda z, t, T: hinton_kd(z, t, T) / z.shape[1]),
+            "KL is a sum over the classes, averaged over the batch: reduction='batchmean', not 'mean'.",
+        ),
+        Misconception(
+            "cross-entropy with the soft target",
+            _switched(soft_by=_cross_entropy),
+            "That trains the same, for it differs from KL by the target's entropy, a constant. Formula (1)"
+            " has KL, which is zero where both agree.",
+        ),
+        Misconception(
+            "logits matched by squares",
+            _switched(soft_by=lambda z, t, T: F.mse_loss(z, t)),
+            "The soft term compares two softened distributions, by KL, and not the logits themselves.",
         ),
         Misconception(
             "the teacher softened twice",

@@ -1,4 +1,4 @@
-"""Checks of lab 12 on the condensation layer and the visual loss that uses it."""
+"""Check of lab 12 on the condensation layer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from ..checks import Check, Misconception, Property
 
 WIDE, NARROW = 7, 4
-
-# --- condensation layer -----------------------------------------------------------------------------------
 
 
 def _draw_condense(seed: int) -> tuple[Tensor]:
@@ -47,6 +45,19 @@ class Condensation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Rows (N, wide) -> unit vectors (N, narrow)."""
         return F.normalize(self.layers(x), dim=-1)
+
+
+class _Listed(nn.Module):
+    """The layers in a plain list, where nobody finds their weights."""
+
+    def __init__(self, wide: int, narrow: int) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(wide, narrow), nn.ReLU(), nn.Linear(narrow, narrow)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return F.normalize(x, dim=-1)
 
 
 class _Chain(nn.Module):
@@ -109,6 +120,18 @@ CONDENSE = Check(
             "x.norm() is one number for the whole batch. Every row has a length of its own.",
         ),
         Misconception(
+            "a LayerNorm in place of the unit length",
+            _two(nn.ReLU(), end=lambda x: F.layer_norm(x, x.shape[-1:])),
+            "A LayerNorm also takes away the mean, and leaves rows of length sqrt(D): formula (2) divides by"
+            " the row's length, no more.",
+        ),
+        Misconception(
+            "the layers in a plain list",
+            _Listed,
+            "An nn.Module finds weights only in attributes that are modules themselves: a Python list hides"
+            " them, and no optimizer will ever see them. nn.Sequential, please.",
+        ),
+        Misconception(
             "no ReLU",
             _two(None),
             "Two linear layers without anything between are one linear layer: the ReLU is missing.",
@@ -159,100 +182,5 @@ CONDENSE = Check(
         " forward F.normalize(..., dim=-1) around it.",
         "From 128 to 48: 128 x 48 + 48 numbers in the first layer, 48 x 48 + 48 in the second, and (3, 4)"
         " leaves as (0.6, 0.8).",
-    ),
-)
-
-# --- the visual loss --------------------------------------------------------------------------------------
-
-
-def _draw_visual(seed: int) -> tuple[Tensor, Tensor]:
-    return 3 * torch.randn(5, NARROW) + 0.5, _unit(torch.randn(5, NARROW))
-
-
-def visual_loss(student_emb: Tensor, condensed: Tensor) -> Tensor:
-    """Mean absolute difference of the student's directions (B, D) and condensed images (B, D); a scalar."""
-    return (F.normalize(student_emb, dim=-1) - condensed).abs().mean()
-
-
-def _lengths_dont_matter(answer: Any, seed: int) -> bool:
-    h, a = _draw_visual(seed)
-    return torch.allclose(answer(h, a), answer(7 * h, a), rtol=1e-4)
-
-
-VISUAL = Check(
-    id="12-visual-loss",
-    title="the visual loss",
-    points=1,
-    minutes=4,
-    difficulty=1,
-    draw=_draw_visual,
-    reference=visual_loss,
-    differentiable=(0, 1),
-    misconceptions=(
-        Misconception(
-            "the student not normalised",
-            lambda h, a: (h - a).abs().mean(),
-            "The condensed images have length 1 and the student's embeddings any length: compare directions.",
-        ),
-        Misconception(
-            "normalised over the batch",
-            lambda h, a: (F.normalize(h, dim=0) - a).abs().mean(),
-            "A row is an image: its length is a norm along the last axis, dim=-1.",
-        ),
-        Misconception(
-            "squares",
-            lambda h, a: (_unit(h) - a).square().mean(),
-            "Formula (3) takes absolute values. (Of unit vectors, the squared difference is a cosine in"
-            " disguise.)",
-        ),
-        Misconception(
-            "the sum over the coordinates",
-            lambda h, a: (_unit(h) - a).abs().sum(1).mean(),
-            "The mean runs over images and over coordinates: yours is D times as large.",
-        ),
-        Misconception(
-            "the sum over everything",
-            lambda h, a: (_unit(h) - a).abs().sum(),
-            "A mean over all B x D numbers, not a sum.",
-        ),
-        Misconception(
-            "the length of the difference",
-            lambda h, a: (_unit(h) - a).norm(dim=1).mean(),
-            "That is the distance between the two vectors. Formula (3) averages absolute differences,"
-            " coordinate by coordinate.",
-        ),
-        Misconception(
-            "one minus the cosine",
-            lambda h, a: (1 - F.cosine_similarity(h, a, dim=-1)).mean(),
-            "That pulls in the same direction, but formula (3) is a mean of absolute differences.",
-        ),
-        Misconception(
-            "the absolute value of the mean",
-            lambda h, a: (_unit(h) - a).mean().abs(),
-            "Differences of opposite sign cancel in your mean: first the absolute value, then the mean.",
-        ),
-        Misconception(
-            "the target detached",
-            lambda h, a: (_unit(h) - a.detach()).abs().mean(),
-            "A sound instinct: the value is right, and section 4 measures what you have just prevented. As"
-            " published, both sides of formula (3) receive the gradient.",
-        ),
-        Misconception(
-            "the student detached",
-            lambda h, a: (_unit(h.detach()) - a).abs().mean(),
-            "The value is right, but no gradient reaches the student, who is to learn from it.",
-        ),
-    ),
-    properties=(
-        Property(
-            "the student's lengths don't matter",
-            _lengths_dont_matter,
-            "Seven times the embedding points where it did: normalise it.",
-        ),
-    ),
-    hints=(
-        "What do two rows have to share: their length, or their direction?",
-        "Formula (3): F.normalize(student_emb, dim=-1), the difference, .abs(), .mean().",
-        "(3, 4) becomes (0.6, 0.8); against (1, 0) the differences are 0.4 and 0.8, their mean is 0.6.",
     ),
 )

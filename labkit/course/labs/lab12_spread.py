@@ -77,6 +77,22 @@ SPREAD = Check(
             "A squared length is a sum over the coordinates, not their mean.",
         ),
         Misconception(
+            "normalised over the batch",
+            lambda x: 1 - F.normalize(x, dim=0).mean(0).square().sum(),
+            "A direction is a row of length 1: F.normalize along the last axis, dim=-1.",
+        ),
+        Misconception(
+            "the distance to the mean, not squared",
+            lambda x: (_unit(x) - _unit(x).mean(0)).norm(dim=1).mean(),
+            "That is the mean distance to the mean direction. The spread averages its square.",
+        ),
+        Misconception(
+            "the angle to the mean",
+            lambda x: 1 - F.cosine_similarity(x, x.mean(0, keepdim=True)).mean(),
+            "One minus the mean cosine to the mean vector measures something similar; formula (4) is one"
+            " minus the squared length of the mean of unit vectors.",
+        ),
+        Misconception(
             "the variance with n - 1",
             lambda x: _unit(x).var(0).sum(),
             "Nearly: yours is n / (n - 1) times as large. Formula (4) is the plain mean over the batch, where"

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ...data import Batch
 from ..checks import Check, Misconception
-from .lab12_layer import Condensation, visual_loss
+from .lab12_layer import Condensation
 from .lab12_text import linguistic_loss
 from .lab12_toys import Student, state
+from .lab12_visual import visual_loss
 
 SCALE, TEMPERATURE = 6.0, 2.5
 # (progress, slope) of each step: the authors' reading twice, then the other one, where the weight is cut at 1
@@ -68,6 +69,7 @@ def _step(
     zero: bool = True, update: bool = True, graph: bool = False, swap: bool = False, cut: bool = True,
     sloped: bool = True, half: bool = True, img: float = 1.0, txt: float = 1.0, hard: bool = True,
     stop: bool = False, one: bool = False, add: bool = False, after: bool = False, asked: bool = True,
+    crossed: bool = False, turned: bool = False, mixed: bool = False, all_half: bool = False,
 ) -> Any:  # fmt: skip
     """The step with each of its parts switchable."""
     weight = (slope if sloped else 1.0) * progress
@@ -77,13 +79,16 @@ def _step(
     def losses() -> Tensor:
         with torch.set_grad_enabled(asked):
             out, v = student(batch.image), batch.stored["features"]
-        condensed = image_layer(v)
-        visual = visual_loss(out.embedding, condensed.detach() if stop else condensed)
-        texts = (image_layer if one else text_layer)(t)
-        linguistic = linguistic_loss(out.embedding, texts, v, t, scale, temperature)
+        first, second = (text_layer, image_layer) if crossed else (image_layer, text_layer)
+        condensed = first(v).detach() if stop else first(v)
+        visual = visual_loss(*(condensed, out.embedding) if turned else (out.embedding, condensed))
+        texts = (first if one else second)(t)
+        sharpness = (temperature, scale) if mixed else (scale, temperature)
+        linguistic = linguistic_loss(out.embedding, texts, v, t, *sharpness)
         labels = F.cross_entropy(out.logits, batch.label) * (1.0 if hard else 0.0)
         both = (img * visual + txt * linguistic) / (2 if half else 1)
-        return (1.0 if add else weight) * labels + (1.0 if add else 1 - weight) * both
+        total = (1.0 if add else weight) * labels + (1.0 if add else 1 - weight) * both
+        return total / 2 if all_half else total
 
     loss = losses()
     if zero:
@@ -164,6 +169,27 @@ STEP = Check(
             "one layer for images and texts",
             _variant(one=True),
             "VL2Lite has two condensation layers: image_layer for v, text_layer for the texts.",
+        ),
+        Misconception(
+            "the two layers exchanged",
+            _variant(crossed=True),
+            "The image layer condenses CLIP's image vectors, the text layer the texts: yours are exchanged.",
+        ),
+        Misconception(
+            "the visual loss the wrong way round",
+            _variant(turned=True),
+            "visual_loss(student_emb, condensed) normalises its first argument, the student's embedding. In"
+            " your order the student stays as long as it is.",
+        ),
+        Misconception(
+            "scale and temperature exchanged",
+            _variant(mixed=True),
+            "linguistic_loss takes the scale before the temperature.",
+        ),
+        Misconception(
+            "half of the labels, too",
+            _variant(half=False, all_half=True),
+            "The 1/2 of formula (6) belongs to the two alignment losses, not to the labels.",
         ),
         Misconception(
             "gradients never set to zero",

@@ -49,11 +49,11 @@ def _variant(
     factor: float = 1.0, ours: float | None = None, theirs: float | None = None, power: int = 2,
     swap: bool = False, mean: bool = False, axis: int = 1, unit: bool = True, raw: bool = False,
     condensed: bool = False, detach: bool = True, soften_target: bool = True, frozen_text: bool = False,
-    images: bool = False,
+    images: bool = False, but: str = "", soft: bool = False,
 ) -> Tensor:  # fmt: skip
     """The loss with each of its parts switchable, for the wrong answers."""
-    make = (lambda x: F.normalize(x, dim=-1)) if unit else (lambda x: x)
-    h, a, v, t = (make(x) for x in (h, a, v, t))
+    inputs = zip("havt", (h, a, v, t), strict=True)
+    h, a, v, t = (F.normalize(x, dim=-1) if unit and name not in but else x for name, x in inputs)
     a = a.detach() if frozen_text else a
     student = (scale if ours is None else ours) * (v if images else h) @ (t if raw else a).T
     target = (scale if theirs is None else theirs) * v @ (a if condensed else t).T
@@ -61,7 +61,7 @@ def _variant(
     p = (target / (temperature if soften_target else 1.0)).log_softmax(axis)
     q = (student / temperature).log_softmax(axis)
     p, q = (q, p) if swap else (p, q)
-    total = (p.exp() * (p - q)).sum()
+    total = (p.exp() * ((0 if soft else p) - q)).sum()
     return factor * temperature**power / 2 * total / (p.numel() if mean else len(h))
 
 
@@ -136,6 +136,33 @@ LINGUISTIC = Check(
             _switched(mean=True),
             "Sum over the classes, mean over the batch. (The authors' code divides by C as well and then"
             " multiplies by C / 2: mend one without the other and you are off by a factor of C.)",
+        ),
+        Misconception(
+            "C / 2 beside a batch mean",
+            _switched(factor=float(CLASSES)),
+            "The factor C / 2 in the authors' code undoes a division by C of their reduction='mean'. With"
+            " 'batchmean' (and in hinton_kd) there is nothing to undo: T² / 2.",
+        ),
+        Misconception(
+            "cross-entropy with the soft target",
+            _switched(soft=True),
+            "That trains the same, for it differs from KL by the target's entropy, a constant. Formula (5)"
+            " has KL, which is zero where both agree.",
+        ),
+        Misconception(
+            "the student not normalised",
+            _switched(but="h"),
+            "The student's embeddings have any length: its cosines need F.normalize(student_emb, dim=-1).",
+        ),
+        Misconception(
+            "the condensed texts not normalised",
+            _switched(but="a"),
+            "A condensed text that is long would attract every image: normalise it.",
+        ),
+        Misconception(
+            "CLIP's vectors not normalised",
+            _switched(but="vt"),
+            "The target is made of cosines, too: normalise CLIP's images and texts.",
         ),
         Misconception(
             "softmax over the batch",
