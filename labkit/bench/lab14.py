@@ -147,8 +147,8 @@ class Own(PAND):
     """PAND with an objective, or a neighbourhood term, that is handed over: the notebook's, or a variant.
 
     Args:
-        objective: (student's output, labels, v, anchors, condensed images, condensed texts, w, k, weight) ->
-            the loss of a batch; None takes PAND's.
+        objective: (student's output, labels, v, anchors, condensed images, condensed texts, w, k, weight,
+            T of the text term) -> the loss of a batch; None takes PAND's.
         temperature: what the teacher's logits are divided by in the neighbourhood term.
         options: of `PAND`; its own `temperature` stays that of the text term.
     """
@@ -172,7 +172,9 @@ class Own(PAND):
         t, share = self.teacher.anchors, self.balance(progress)
         condensed = full(self.image_layer(v)), full(self.text_layer(t))
         with torch.autocast(v.device.type, enabled=False):
-            total = self.objective(student, batch.label, v, t, *condensed, share, self.k, self.weight)
+            total = self.objective(
+                student, batch.label, v, t, *condensed, share, self.k, self.weight, self.temperature
+            )
         return {"total": total}
 
 

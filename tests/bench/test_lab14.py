@@ -98,8 +98,10 @@ def test_own_is_pand_and_takes_another_objective(toy):
     s = toy.lab(14)
     seen = []
 
-    def objective(student, labels, v, anchors, image, text, share, k, weight):
-        seen.append((share, k, weight, v.shape[1] == anchors.shape[1], image.shape[1] == text.shape[1]))
+    def objective(student, labels, v, anchors, image, text, share, k, weight, temperature):
+        seen.append(
+            (share, k, weight, temperature, v.shape[1] == anchors.shape[1], image.shape[1] == text.shape[1])
+        )
         return student.logits.sum() * 0 + 7.0
 
     student = pair.create(s, "scratch", 0, 1).deployed()
@@ -107,7 +109,7 @@ def test_own_is_pand_and_takes_another_objective(toy):
     method = lab14.Own(student, vlm.load(s), anchors=made, objective=objective, k=2, weight=0.5)
     batch = next(vlm.bank(s, 0, 1).batches(8))
     assert method.losses(batch, 0.8)["total"] == 7.0
-    assert seen == [(pytest.approx(0.1), 2, 0.5, True, True)]
+    assert seen == [(pytest.approx(0.1), 2, 0.5, 2.0, True, True)]
     method.objective = None
     plain = method.eval().losses(batch, 0.8)
     method.nlrd_temperature = 2.0

@@ -123,13 +123,13 @@ def test_the_objective_is_the_methods(monkeypatch):
 
     torch.manual_seed(0)
     t = F.normalize(draw(4, 6, seed=3), dim=1)
-    method = PAND(Student(), Teacher(), anchors=t, k=2, weight=0.7)
+    method = PAND(Student(), Teacher(), anchors=t, k=2, weight=0.7, temperature=0.5)
     images = draw(8, 3, 2, 2, seed=4).sigmoid()
     batch = Batch(images, torch.arange(8) % 4, torch.arange(8), torch.zeros(8, dtype=torch.long), {})
     wanted = method.losses(batch, 0.8)["total"]
     v = method.ask_teacher(batch).embedding
     condensed = method.image_layer(v), method.text_layer(t)
-    ours = pand_loss(method.student(images), batch.label, v, t, *condensed, 0.1, 2, 0.7)
+    ours = pand_loss(method.student(images), batch.label, v, t, *condensed, 0.1, 2, 0.7, 0.5)
     torch.testing.assert_close(ours, wanted)
 
 

@@ -14,7 +14,7 @@ from ...models import Output
 from ..checks import Check, Misconception
 from .lab14_relation import neighbourhood_loss
 
-_K, _WEIGHT = 2, 0.6
+_K, _WEIGHT, _T = 2, 0.6, 1.5
 
 
 def _draw_objective(seed: int) -> tuple[Tensor, ...]:
@@ -30,12 +30,12 @@ def _observe_objective(
     text: Tensor, w: Tensor,
 ) -> Any:  # fmt: skip
     student = Output(logits, embedding, (None,) * 4, None)
-    return answer(student, labels, v, anchors, image, text, w.item(), _K, _WEIGHT)
+    return answer(student, labels, v, anchors, image, text, w.item(), _K, _WEIGHT, _T)
 
 
 def pand_loss(
     student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, w: float,
-    k: int = 3, weight: float = 1.0,
+    k: int = 3, weight: float = 1.0, temperature: float = 2.0,
 ) -> Tensor:  # fmt: skip
     """The loss of one batch in PAND's second stage, a scalar.
 
@@ -49,10 +49,11 @@ def pand_loss(
         w: the labels' share, in [0, 1].
         k: neighbours.
         weight: of the neighbourhood term.
+        temperature: T of the text term.
     """
     h = F.normalize(student.embedding, dim=1)
     visual = vl2lite_visual(h, F.normalize(image, dim=1))
-    linguistic = semantic_image_alignment(h, v, text, 2.0, S, vlm_text_emb=anchors)
+    linguistic = semantic_image_alignment(h, v, text, temperature, S, vlm_text_emb=anchors)
     relation = neighbourhood_loss(student.logits, S * v @ anchors.T, k)
     labels_term = F.cross_entropy(student.logits, labels)
     return w * labels_term + (1 - w) * (visual + linguistic) / 2 + weight * relation
@@ -60,16 +61,16 @@ def pand_loss(
 
 def _loss(
     student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, w: float,
-    k: int, weight: float, *, half: float = 2.0, halved: str = "both", raw_h: bool = False,
-    raw_image: bool = False, still: bool = False, divide: float = 1.0, inside: bool = False,
-    by_text: bool = False, temperature: float = 2.0, image_too: float = 1.0, text_too: float = 1.0,
+    k: int, weight: float, temperature: float, *, half: float = 2.0, halved: str = "both",
+    raw_h: bool = False, raw_image: bool = False, still: bool = False, divide: float = 1.0, inside: bool = False,
+    by_text: bool = False, heat: float = 1.0, image_too: float = 1.0, text_too: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """The loss with each of its parts switchable."""
     h = F.normalize(student.embedding, dim=1)
     condensed = image if raw_image else F.normalize(image, dim=1)
     condensed = condensed.detach() if still else condensed
     visual = image_too * vl2lite_visual(student.embedding if raw_h else h, condensed)
-    linguistic = text_too * semantic_image_alignment(h, v, text, temperature, S, vlm_text_emb=anchors)
+    linguistic = text_too * semantic_image_alignment(h, v, text, heat * temperature, S, vlm_text_emb=anchors)
     logits = S * h @ F.normalize(text, dim=1).T if by_text else student.logits
     relation = weight * neighbourhood_loss(logits, S * v @ anchors.T / divide, k)
     both = (visual + linguistic) / half if halved == "both" else visual / 2 + linguistic
@@ -141,7 +142,7 @@ OBJECTIVE = Check(
         ),
         Misconception(
             "the teacher's logits through a temperature",
-            _wrong(divide=2.0),
+            _wrong(divide=_T),
             "The temperature belongs to the text term. The neighbourhood term takes s v t as it is.",
         ),
         Misconception(
@@ -157,17 +158,17 @@ OBJECTIVE = Check(
         ),
         Misconception(
             "no neighbourhood term",
-            lambda *inputs: _loss(*inputs[:-1], 0.0),
+            lambda *inputs: _loss(*inputs[:-2], 0.0, inputs[-1]),
             "The last term of formula (7) is missing.",
         ),
         Misconception(
             "the neighbourhood term without its weight",
-            lambda *inputs: _loss(*inputs[:-1], 1.0),
+            lambda *inputs: _loss(*inputs[:-2], 1.0, inputs[-1]),
             "The neighbourhood term is not multiplied by `weight`.",
         ),
         Misconception(
             "always three neighbours",
-            lambda *inputs: _loss(*inputs[:-2], 3, inputs[-1]),
+            lambda *inputs: _loss(*inputs[:-3], 3, *inputs[-2:]),
             "Hand k on to neighbourhood_loss: it takes 3 if it is told nothing.",
         ),
         Misconception(
@@ -181,9 +182,9 @@ OBJECTIVE = Check(
             "The text term is missing, semantic_image_alignment.",
         ),
         Misconception(
-            "a temperature of 1 in the text term",
-            _wrong(temperature=1.0),
-            "T = 2 in formula (6).",
+            "always a temperature of 2",
+            _wrong(heat=2 / _T),
+            "Hand the temperature on to semantic_image_alignment: T need not be 2.",
         ),
     ),
     hints=(
