@@ -408,8 +408,9 @@ print("the teacher's largest probability:", ", ".join(f"{who} {peaks[i]:.2f}" fo
 def pand_loss(student, labels, v, anchors, image, text, w: float, k=3, weight=1.0, temperature=2.0) -> Tensor:
     """Formula (7), a scalar.
 
-    student: with .logits (B, C) and .embedding (B, D); labels: (B,); v: (B, E) and anchors t*: (C, E), unit vectors;
-    image = a_img(v): (B, D); text = a_txt(t*): (C, D); w: the labels' share; weight: lambda; temperature: T of L_txt. S is the scale s.
+    student: with .logits (B, C) and .embedding (B, D); labels: (B,); v: (B, E) and anchors t*: (C, E),
+    unit vectors; image = a_img(v): (B, D); text = a_txt(t*): (C, D); w: the labels' share; weight: lambda;
+    temperature: T of L_txt. S is the scale s.
     Given: vl2lite_visual(x, y), the mean absolute difference, which normalises nothing;
     semantic_image_alignment(h, v, text, temperature, S, vlm_text_emb=anchors) is L_txt; it normalises.
     """
