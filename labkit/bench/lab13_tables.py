@@ -205,20 +205,20 @@ def lambdas(results: Results, comparison: Results, s: SimpleNamespace) -> Table:
     """Lambda in stage 2 (the student) and in stage 1 (the intermediate), each minus the chosen line."""
     from ..views import Table
 
-    student, own = lines(results, "lambda", "test"), lines(results, "first lambda", "adapted")
-    usual = line(*s.lambdas[0])
-    own = {usual: [run["adapted"] for run in results.select(experiment="terms", terms="both")]} | own
+    usual = [line(how["k"], how["b"]) for how in (s.methods["dait-f"], s.stage1)]
+    found = [lines(results, "lambda", "test"), lines(results, "first lambda", "adapted")]
+    found[1][usual[1]] = [run["adapted"] for run in results.select(experiment="terms", terms="both")]
     rows = []
-    for name in [usual, *(n for n in {**student, **own} if n != usual)]:
+    for name in {**found[0], **found[1]}:
         cells: list[Any] = []
-        for runs in (student, own):
+        for runs, chosen in zip(found, usual, strict=True):
             got = runs.get(name, [])
-            lost = "" if name == usual or not got else difference(got, runs[usual])
-            cells += [interval(got) if got else "-", lost]
+            lost = "chosen" if name == chosen else difference(got, runs.get(chosen, []))
+            cells += [interval(got), lost] if got else ["", ""]
         rows.append([name, *cells])
-    columns = ["lambda = k e + b", "in stage 2: student, %", "minus the first row"]
+    columns = ["lambda = k e + b", "in stage 2: student, %", "minus the chosen"]
     note = beside(comparison, s, s.per_class, results.command)
-    return Table([*columns, "in stage 1: intermediate, %", "minus the first row"], rows, note=note)
+    return Table([*columns, "in stage 1: intermediate, %", "minus the chosen"], rows, note=note)
 
 
 def looks(results: Results, s: SimpleNamespace) -> tuple[dict[str, list[float]], dict[str, float]]:

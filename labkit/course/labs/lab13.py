@@ -57,7 +57,7 @@ def _e(epoch: int, step: int, steps: int, epochs: int) -> float:
 
 
 def _starts_at_b(answer: Any, seed: int) -> bool:
-    return all(abs(float(answer(0, 0, 9, 20, k, 0.4)) - 0.4) < 1e-9 for k in (0.0, 0.3, 5.0))
+    return all(abs(float(answer(0, 0, 9, 20, k, 0.4)) - 0.4) < 1e-6 for k in (0.0, 0.3, 5.0))
 
 
 LAMBDA = Check(
@@ -75,6 +75,23 @@ LAMBDA = Check(
             _line(lambda epoch, step, steps, epochs: epoch),
             "With the bare epoch, lambda is 1 after a few of them and nothing is distilled for the rest of"
             " the stage. e is a share of the stage, in [0, 1).",
+        ),
+        Misconception(
+            "the number of the epoch as e, clipped above only",
+            _line(lambda epoch, step, steps, epochs: epoch, low=-1e9),
+            "That is a public code's line: with the bare epoch, lambda is 1 after a few of them, and nothing"
+            " is distilled for the rest of the stage. e is a share of the stage, in [0, 1).",
+        ),
+        Misconception(
+            "whole epochs counted, nothing clipped",
+            _line(lambda epoch, step, steps, epochs: epoch / epochs, low=-1e9, high=1e9),
+            "Two things are missing: the step, as a share of its epoch, and the clip to [0, 1].",
+        ),
+        Misconception(
+            "the step's share not divided by the epochs",
+            _line(lambda epoch, step, steps, epochs: epoch / epochs + step / steps),
+            "A step's share of its *epoch* is a much smaller share of the stage: add it to the epochs first,"
+            " then divide.",
         ),
         Misconception(
             "epochs counted, whatever the step",

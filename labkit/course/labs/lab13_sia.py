@@ -41,7 +41,7 @@ def _sia(
     temperature: float = TEMPERATURE, *, squared: bool = True, scales: tuple[int, int] = (1, 1),
     unit: bool = True, cold: bool = False, swap: bool = False, axis: int = 1, reduction: str = "batchmean",
     detach: bool = True, target_texts: str = "raw", own_texts: str = "condensed", still: bool = False,
-    entropy: bool = False,
+    entropy: bool = False, plain: bool = False,
 ) -> Tensor:  # fmt: skip
     """SIA with each of its parts switchable, for the wrong answers."""
     norm = (lambda x: F.normalize(x, dim=1)) if unit else (lambda x: x)
@@ -57,7 +57,7 @@ def _sia(
     if entropy:
         loss = -(log_p.exp() * log_q).sum(1).mean()
     else:
-        first, second = (log_p, log_q) if swap else (log_q, log_p)
+        first, second = (log_p, log_q) if swap else (log_q.exp() if plain else log_q, log_p)
         loss = F.kl_div(first, second, reduction=reduction, log_target=True)
     return temperature**2 * loss if squared else loss
 
@@ -125,6 +125,11 @@ SIA = Check(
             _variant(swap=True),
             "The target stands first in formula (2), and it is F.kl_div's *second* argument: F.kl_div(log of"
             " the prediction, target).",
+        ),
+        Misconception(
+            "no logarithm of the prediction",
+            _variant(plain=True),
+            "F.kl_div takes the *logarithm* of the prediction first: F.log_softmax, not F.softmax.",
         ),
         Misconception(
             "softmax over the images",

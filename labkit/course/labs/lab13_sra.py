@@ -19,19 +19,7 @@ def _draw_sra(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _observe_sra(answer: Any, small: Tensor, large: Tensor, wide: Tensor, narrow: Tensor) -> dict[str, Any]:
-    found = {"target larger": answer(small, large), "student larger": answer(wide, narrow)}
-    for channels in (4, 1):  # of five; a single one would be repeated by torch without a word
-        refused = _refuses(answer, small.detach(), large.detach()[:, :channels])
-        found[f"refuses {channels} channels beside 5"] = refused
-    return found
-
-
-def _refuses(answer: Any, student_map: Tensor, target: Tensor) -> bool:
-    try:
-        answer(student_map, target)
-    except Exception:  # whatever it raises: a wrong width must not go unnoticed
-        return True
-    return False
+    return {"target larger": answer(small, large), "student larger": answer(wide, narrow)}
 
 
 def sra(student_map: Tensor, target: Tensor) -> Tensor:
@@ -57,14 +45,11 @@ def _average(x: Tensor, side: int) -> Tensor:
 
 def variant(
     s: Tensor, t: Tensor, *, side: Any = min, pool: Callable[[Tensor, int], Tensor] = _average,
-    distance: Any = F.mse_loss, refuse: bool = True, cut: bool = False,
-    detach: tuple[bool, bool] = (False, True), factor: Any = lambda s: 1.0,
+    distance: Any = F.mse_loss, detach: tuple[bool, bool] = (False, True), factor: Any = lambda s: 1.0,
 ) -> Tensor:  # fmt: skip
     """SRA with each of its parts switchable, for the wrong answers."""
-    if refuse and s.shape[1] != t.shape[1]:
+    if s.shape[1] != t.shape[1]:
         raise ValueError("The channels differ.")
-    if cut:
-        s, t = s[:, : t.shape[1]], t[:, : s.shape[1]]
     size = side(s.shape[-1], t.shape[-1])
     s, t = (x.detach() if still else x for x, still in zip((s, t), detach, strict=True))
     s, t = pool(s, size), pool(t, size)
@@ -81,6 +66,17 @@ def _form(**switches: Any) -> Any:
 
 def _unit(x: Tensor, side: int) -> Tensor:
     return F.normalize(_average(x, side), dim=1)
+
+
+def _refuses_other_widths(answer: Any, seed: int) -> bool:
+    """4 of 5 channels, as a slice would make them fit; and 1, which torch repeats without a word."""
+    for channels in (4, 1):
+        try:
+            answer(torch.randn(2, 5, 4, 4), torch.randn(2, channels, 4, 4))
+        except Exception:  # whatever it raises: it must not go unnoticed
+            continue
+        return False
+    return True
 
 
 def _zero_for_pooled(answer: Any, seed: int) -> bool:
@@ -106,12 +102,6 @@ SRA = Check(
             " the smaller one's side, no further.",
         ),
         Misconception(
-            "channels cut to the smaller number",
-            _form(refuse=False, cut=True),
-            "Maps of different width are quietly cut, and most of the intermediate may be thrown away:"
-            " raise an error. Translating between widths is the adapter's work.",
-        ),
-        Misconception(
             "the smaller map blown up",
             _form(side=max, pool=_nearest),
             "Blown up, a coarse map claims to know places that it doesn't: pool the larger one instead.",
@@ -120,6 +110,18 @@ SRA = Check(
             "single places picked instead of averaged",
             _form(pool=_nearest),
             "You kept one place out of several and dropped the others: average them, F.adaptive_avg_pool2d.",
+        ),
+        Misconception(
+            "the target brought to the student's side, whichever is larger",
+            _form(side=lambda a, b: a),
+            "Where the student's map is the larger one, yours blows the target up: pool the larger map to the"
+            " smaller one's side, whosever it is.",
+        ),
+        Misconception(
+            "the target interpolated to the student's side",
+            _form(side=lambda a, b: a, pool=_nearest),
+            "Interpolation picks single places, or invents some: average-pool the larger map to the smaller"
+            " one's side, whosever it is.",
         ),
         Misconception(
             "the strongest instead of the average",
@@ -163,18 +165,18 @@ SRA = Check(
             _form(detach=(True, True)),
             "The value is right, but nobody learns: only the target is a constant.",
         ),
-        Misconception(
-            "the maps' widths not compared",
-            _form(refuse=False),
-            "The value is right. Maps of different width must be refused with an error of yours: with one"
-            " channel, torch would quietly repeat it.",
-        ),
     ),
     properties=(
         Property(
             "zero for a map and its average",
             _zero_for_pooled,
             "A map and the same map pooled agree at the smaller one's resolution.",
+        ),
+        Property(
+            "maps of different channels are refused",
+            _refuses_other_widths,
+            "Raise a ValueError where shape[1] differs. Cut to fit, or repeated by torch, channels would be"
+            " compared that have nothing to do with each other: translating is the adapter's work.",
         ),
     ),
     hints=(

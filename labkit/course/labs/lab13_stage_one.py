@@ -69,6 +69,7 @@ def _stage(
     condense_text: Any, *, hard: Any = lambda s: s, soft: Any = lambda s: (1 - s) / 2,
     hold: Any = lambda s: 1.0, semantic: bool = True, visual: str = "condensed", own: str = "condensed",
     still: bool = True, pulled: bool = False, on_u: bool = False, target: str = "raw", swap: bool = False,
+    bracket: bool = True,
 ) -> Tensor:  # fmt: skip
     """The loss with each of its parts switchable, for the wrong answers."""
     image, text = (condense_text, condense_image) if swap else (condense_image, condense_text)
@@ -80,7 +81,7 @@ def _stage(
     if visual != "none":
         against = goal[visual]
         difference = F.normalize(u, dim=1) - F.normalize(against if pulled else against.detach(), dim=1)
-        aligned = aligned + difference.abs().mean()
+        aligned = aligned + difference.abs().mean() / (1.0 if bracket else soft(share))
     anchored = u if on_u else condensed
     anchor = sia(anchored, texts.detach() if still else texts, v, t)
     ce = F.cross_entropy(out.logits, labels)
@@ -120,6 +121,11 @@ STAGE_ONE = Check(
             "the alignment without its weight",
             _variant(soft=lambda s: 0.5),
             "1 - share does not weigh the alignment: late in the stage the labels should lead.",
+        ),
+        Misconception(
+            "SIA alone weighed",
+            _variant(bracket=False),
+            "The factor (1 - share) / 2 belongs to the sum of SIA and IRA: a bracket is missing.",
         ),
         Misconception(
             "the labels forgotten",
