@@ -63,7 +63,8 @@ def _loss(
     student: Output, labels: Tensor, v: Tensor, anchors: Tensor, image: Tensor, text: Tensor, w: float,
     k: int, weight: float, temperature: float, *, half: float = 2.0, halved: str = "both",
     raw_h: bool = False, raw_image: bool = False, still: bool = False, divide: float = 1.0,
-    inside: bool = False, by_text: bool = False, heat: float = 1.0, image_too: float = 1.0, text_too: float = 1.0,
+    inside: bool = False, by_text: bool = False, heat: float = 1.0, image_too: float = 1.0,
+    text_too: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """The loss with each of its parts switchable."""
     h = F.normalize(student.embedding, dim=1)
