@@ -88,11 +88,11 @@ def report(name: str, images: int, wanted_views: int, loop: float, stored: float
         f" {1e3 * stored:,.1f} ms with the bank, which takes {1e3 * filling:,.1f} ms a view to fill"
     )
     whole = EPOCHS * images * loop
-    print(f"  {EPOCHS} epochs over {images:,} images, in hours: {whole / 3600:,.2f} in the loop")
+    print(f"  {EPOCHS} epochs over {images:,} images, in hours: {whole / 3600:.3g} in the loop")
     for views in sorted({*VIEWS, wanted_views}):
         making, reading = views * images * filling, EPOCHS * images * stored
         ratio = whole / (making + reading)
-        hours = f"{making / 3600:,.2f} to fill + {reading / 3600:,.2f} to train"
+        hours = f"{making / 3600:.3g} to fill + {reading / 3600:.3g} to train"
         print(
             f"  bank of {views:2d} view{'s' * (views > 1)}{' ' * (views == 1)} {hours:36}{ratio:6.1f}x"
             + (f"   wanted at least {WANTED:.0f}x" if views == wanted_views and name == "full size" else "")

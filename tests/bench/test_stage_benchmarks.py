@@ -63,7 +63,7 @@ def test_a_hundred_epochs(benchmarks, capsys: pytest.CaptureFixture):
     # 100 x 3600 x 1.1 s against 4 x 3600 x 1 s and 100 x 3600 x 0.1 s
     assert benchmarks[1].report("full size", 3600, 4, 1.1, 0.1, 1.0) == pytest.approx(110 / 14)
     printed = capsys.readouterr().out
-    assert "in hours: 110.00 in the loop" in printed
-    assert "4.00 to fill + 10.00 to train" in printed
+    assert "in hours: 110 in the loop" in printed
+    assert "4 to fill + 10 to train" in printed
     assert "7.9x   wanted at least 10x" in printed
     assert "10.0x" in printed, "1 view: 110 / 11"
