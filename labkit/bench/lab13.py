@@ -46,8 +46,8 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
     """Every run as a flat dict, the most telling first; equal dicts are one run."""
     s = settings(profile)
     every = [job for seed in range(seeds) for job in _of_seed(s, seed)]
-    order = ("terms", "looks", "map", "lambda", "views", "first lambda")
-    yield from sorted(every, key=lambda job: order.index(job["experiment"]))
+    order = ("both", "labels", "frozen", "lambda", "looks", "map", "sia", "ira", "views", "first lambda")
+    yield from sorted(every, key=lambda job: order.index(job.get("terms") or job["experiment"]))
 
 
 def _of_seed(s: SimpleNamespace, seed: int) -> Iterator[dict[str, Any]]:
