@@ -150,7 +150,7 @@ def _seed(
             say(
                 f"  That is near chance ({1 / module.num_classes:.1%}), so its student learns noise: train it"
                 " longer, or name the folder of a trained run."
-                if name != "zero-shot"
+                if name not in ("zero-shot", "calibrated")
                 else f"  That is near chance ({1 / module.num_classes:.1%}): it hardly knows these classes."
             )
 

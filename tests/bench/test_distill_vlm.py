@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from toy_pictures import pictures
 
-from labkit import LabkitError, data, engine, methods, paths
+from labkit import LabkitError, data, engine, methods
 from labkit.bench import distill_report, pair, vlm
 from labkit.bench.distill import distill
 from labkit.bench.distill_settings import Asked, settings
+from labkit.data.prompts import templates
 
-BIRDS = {"data": "aviary", "student": "tiny", "per_class": 2, "seeds": 1, "steps": 3, "stored": 2}
-SMALL = {"data.size": "mini", "batch_size": 32, "intermediate.batch_size": 32}
+BIRDS = {"data": "pictures", "student": "tiny", "per_class": 4, "seeds": 1, "steps": 3, "stored": 2}
+SMALL = {"data.image_size": 16, "batch_size": 8, "calibration.epochs": 1, "calibration.n_ctx": 4}
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A working folder of its own, and nothing kept from another test."""
+    """Pictures, a cache and a working folder of its own, and nothing kept from another test."""
     monkeypatch.setenv("LABKIT_QUIET", "1")
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    models_kept = pair.KEPT.pop("models", {})
     pair.KEPT.clear()
-    yield
-    pair.KEPT.clear()
+    pair.KEPT["models"] = models_kept  # the vision-language model is as it ships
+    pictures(tmp_path / "pictures")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """One for all, since the same banks are asked for again and again; pictures come from the usual one."""
-    usual, own = paths.cache() / "datasets" / "aviary", tmp_path_factory.mktemp("cache")
-    (own / "datasets" / "aviary").mkdir(parents=True)
-    for drawn in usual.glob("mini*"):
-        shutil.copy(drawn, own / "datasets" / "aviary")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_CACHE", str(own))
-        yield
+def forget() -> None:
+    """As in a new process, but for the vision-language model."""
+    for kept in [kept for kept in pair.KEPT if kept != "models"]:
+        del pair.KEPT[kept]
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +75,7 @@ def test_dait_leaves_its_stages_and_says_all_accuracies(capsys, tmp_path: Path):
     table = said[said.index("test accuracy, %") :]
     assert [table.index(row) for row in rows] == sorted(table.index(row) for row in rows)
     first = engine.load_run(tmp_path / "run" / "seed0" / "intermediate")
-    module = data.load("aviary", size="mini", per_class=2)
+    module = data.load("folder", root="pictures", image_size=16, per_class=4)
     assert engine.evaluate(first.model, module.test).accuracy == found.tests["intermediate"][0].accuracy
     assert {k: first.config["method"][k] for k in ("only", "k", "sia_weight")} == {
         "only": 1,
@@ -104,14 +101,18 @@ def test_dait_leaves_its_stages_and_says_all_accuracies(capsys, tmp_path: Path):
     ("name", "calls"), [("adapt", 1), ("losses", 1)], ids=["in the first stage", "in the second stage"]
 )
 def test_dait_killed_in_either_stage_ends_the_same(monkeypatch, name: str, calls: int):
-    arguments = {**BIRDS, "intermediate": "tiny", "options": SMALL | {"intermediate.head_share": 0.3}}
+    arguments = {
+        **BIRDS,
+        "intermediate": "tiny",
+        "options": SMALL | {"intermediate.head_share": 0.3, "intermediate.batch_size": 8},
+    }
     whole = distill("dait", **arguments, out="whole")
-    pair.KEPT.clear()
+    forget()
     with monkeypatch.context() as patch:
         stop_at(patch, name, methods.DAIT, calls)
         with pytest.raises(Stop):
             distill("dait", **arguments, out="cut")
-    pair.KEPT.clear()
+    forget()
     with pytest.raises(LabkitError, match="already holds runs: go on with --resume"):
         distill("dait", **arguments, out="cut")
     resumed = distill("dait", **arguments, out="cut", resume=True)
@@ -120,17 +121,16 @@ def test_dait_killed_in_either_stage_ends_the_same(monkeypatch, name: str, calls
 
 
 def test_pand_killed_in_its_second_stage_finds_its_anchors(monkeypatch, capsys, tmp_path: Path):
-    options = SMALL | {"calibration.epochs": 1, "calibration.n_ctx": 4}
-    arguments = {**BIRDS, "options": options}
+    arguments = {**BIRDS, "options": SMALL}
     whole = distill("pand", **arguments, out="whole")
     said = capsys.readouterr().out
     assert "seed 0: aviary-clip, calibrated prompts: " in said
-    pair.KEPT.clear()
+    forget()
     with monkeypatch.context() as patch:
         stop_at(patch, "losses", methods.PAND, 1)
         with pytest.raises(Stop):
             distill("pand", **arguments, out="cut")
-    pair.KEPT.clear()
+    forget()
     made = tmp_path / "cut" / "seed0" / "learned_text_features.safetensors"
     before = made.read_bytes()
     resumed = distill("pand", **arguments, out="cut", resume=True)
@@ -140,7 +140,8 @@ def test_pand_killed_in_its_second_stage_finds_its_anchors(monkeypatch, capsys, 
     anchors = methods.read_calibration(made)
     torch.save({"text_features": anchors.text, "classnames": list(anchors.names)}, "authors.pt")
     taught = distill("vl2lite", **BIRDS, options=SMALL, anchors="authors.pt", out="other")
-    assert torch.equal(taught.tests["calibrated"][0].logits, resumed.tests["calibrated"][0].logits)
+    pairs = (run.tests["calibrated"][0].logits for run in (taught, resumed))
+    torch.testing.assert_close(*pairs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["kd_clip", "rkd_clip", "takd_clip"])
@@ -148,7 +149,7 @@ def test_the_other_methods_run_from_start_to_end(method: str, tmp_path: Path):
     between = {"intermediate": "tiny"} if method == "takd_clip" else {}
     found = distill(method, **BIRDS, **between, options=SMALL, out="run")
     assert 0 <= found.tests[method][0].accuracy <= 1
-    assert found.tests["zero-shot"][0].accuracy > 0.3
+    assert found.tests["zero-shot"][0].n == 12
     assert (tmp_path / "run" / "seed0" / "intermediate").exists() == (method == "takd_clip")
     assert found.report.exists()
 
@@ -175,7 +176,7 @@ def test_each_real_data_set_has_its_settings(name: str):
         assert s.num_classes == known.classes
         assert s.data["name"] == name
         if methods.asks_vlm(method):
-            assert s.prompts == data.templates(name)[0]
+            assert s.prompts == templates(name)[0]
     s, own = settings(Asked("dait", name))
     assert (own["k"], s.intermediate["name"]) == (0.5, "mid" if name == "cub50" else "regnety_016.tv2_in1k")
     assert s.training["batch_size"] == 32
@@ -209,7 +210,7 @@ training: {steps: 2, batch_size: 50}
         key = new.split(":")[0]
         lines = [line for line in text.splitlines() if not line.startswith(f"{key}:")]
         (tmp_path / "mine.yaml").write_text("\n".join([*lines, new]))
-        pair.KEPT.clear()
+        forget()
         with pytest.raises(LabkitError, match=sentence) as caught:
             distill("hinton", data="mine.yaml", seeds=1, per_class=5, out="wrong")
         assert "\n" not in str(caught.value)
@@ -231,7 +232,7 @@ def test_a_class_without_images_is_named():
 @pytest.mark.parametrize(
     ("method", "changed", "sentence"),
     [
-        ("dait", {"data": "digits", "student": "digit_student"}, "Say which network is the intermediate"),
+        ("dait", {"intermediate": None}, "Say which network is the intermediate"),
         ("dait", {"intermediate": "no/run"}, "There is no folder no/run with a run"),
         ("dait", {"teacher": "mid"}, "name it with --vlm, not with --teacher"),
         ("dait", {"vlm": "aviary-clp"}, "Unknown vision-language model 'aviary-clp'"),
@@ -253,10 +254,9 @@ def test_a_class_without_images_is_named():
     ],
 )
 def test_a_mistake_is_one_sentence(method: str, changed: dict, sentence: str):
-    arguments = {**BIRDS, "intermediate": None, "options": SMALL} | changed
-    arguments["options"] = SMALL | arguments["options"]
-    if arguments["data"] != "aviary":
-        arguments["options"] = {}
+    arguments = {**BIRDS, "intermediate": "tiny" if method == "dait" else None, "options": {}} | changed
+    if arguments["data"] == "pictures":
+        arguments["options"] = SMALL | arguments["options"]
     with pytest.raises(LabkitError, match=sentence) as caught:
         distill(method, **arguments)
     assert "\n" not in str(caught.value)
@@ -264,20 +264,19 @@ def test_a_mistake_is_one_sentence(method: str, changed: dict, sentence: str):
 
 def test_files_of_prompts_and_anchors_must_be_of_these_classes(tmp_path: Path):
     (tmp_path / "two.txt").write_text("a robin\na wren\n")
-    with pytest.raises(LabkitError, match="There are 2 sentences for the 60 classes of 'aviary'"):
+    with pytest.raises(LabkitError, match="There are 2 sentences for the 3 classes of 'folder'"):
         distill("vl2lite", **BIRDS, options=SMALL, prompts="two.txt")
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(LabkitError, match=r"file of prompts empty\.txt is empty"):
         distill("vl2lite", **BIRDS, options=SMALL, prompts="empty.txt")
-    module = data.load("aviary", size="mini")
+    module = data.load("folder", root="pictures", image_size=16)
     names = [f"a photo of a {name}" for name in module.classes]
     width = vlm.load(type("s", (), {"vlm": "aviary-clip"})).embed_dim
-    text = torch.nn.functional.normalize(torch.randn(60, width), dim=1)
+    text = torch.nn.functional.normalize(torch.randn(3, width), dim=1)
     for wrong, sentence in (
         (names[::-1], "The anchors are for other classes, or for these in another order"),
-        (names[:50], "The anchors are for 50 classes, not 60"),
+        (names[:2], "The anchors are for 2 classes, not 3"),
     ):
         methods.Calibration(text[: len(wrong)], tuple(wrong)).save(tmp_path / "other.safetensors")
         with pytest.raises(LabkitError, match=sentence):
             distill("pand", **BIRDS, options=SMALL, anchors="other.safetensors")
-    shutil.rmtree(tmp_path / "runs", ignore_errors=True)

@@ -7,29 +7,31 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from toy_pictures import pictures
 
 from labkit import engine, methods, models
 from labkit.bench import pair, vlm
 from labkit.bench.adapt import adapt
 from labkit.rng import seed_everything
 
-BUDGET = 2
+BUDGET = 4
 
 
 @pytest.fixture(scope="module")
-def s() -> Iterator[SimpleNamespace]:
-    """The Aviary's smallest size and a few steps."""
+def s(tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """A few pictures and a few steps."""
     pair.KEPT.clear()
+    root = pictures(tmp_path_factory.mktemp("data") / "pictures")
     yield SimpleNamespace(
-        data={"name": "aviary", "size": "mini"},
+        data={"name": "folder", "root": str(root), "image_size": 16},
         student={"name": "tiny"},
         teacher={"name": "tiny", "weights": "pretrained"},
         intermediate={"name": "tiny", "weights": "pretrained"},
         vlm="aviary-clip",
         prompts="a photo of a {}",
         calibration={"n_ctx": 4, "epochs": 2},
-        teacher_training={"steps": 8, "batch_size": 32, "lr": 0.002, "head_lr": 0.03, "head_share": 0.75},
-        training={"steps": 1, "batch_size": 32, "lr": 0.01},
+        teacher_training={"steps": 8, "batch_size": 4, "lr": 0.002, "head_lr": 0.03, "head_share": 0.75},
+        training={"steps": 1, "batch_size": 4, "lr": 0.01},
         views=2,
     )
     pair.KEPT.clear()
@@ -73,7 +75,7 @@ def test_prompts_are_a_template_several_or_sentences(s: SimpleNamespace):
         f"{a} {module.classes[1]}" for a in ("a", "the")
     ]
     assert vlm.texts(SimpleNamespace(prompts=["a {}"]), module)[2] == f"a {module.classes[2]}"
-    said = [f"bird number {i}" for i in range(60)]
+    said = [f"bird number {i}" for i in range(3)]
     assert vlm.texts(SimpleNamespace(prompts=said), module) == said
 
 
@@ -82,7 +84,7 @@ def test_zero_shot_is_a_classifier_and_its_features_are_stored(s: SimpleNamespac
     found = engine.evaluate(vlm.zero_shot(s, module), module.val)
     again = vlm.zero_shot_on(s, module, module.val)
     torch.testing.assert_close(again.logits, found.logits, rtol=1e-4, atol=1e-3)
-    assert again.accuracy > 0.3
+    assert again.accuracy == found.accuracy
     assert vlm.features(s, module.val) is vlm.features(s, module.val)
     assert vlm.load(s) is vlm.load(s)
 
@@ -126,7 +128,7 @@ def test_the_control_has_the_same_steps(s: SimpleNamespace, tmp_path):
     control, _ = pair.adapted(s, 0, BUDGET)
     module = pair.few(s, BUDGET, 0)
     seed_everything(0)
-    net = models.build("tiny", 60, weights="pretrained")
+    net = models.build("tiny", 3, weights="pretrained")
     run = adapt(
         net, module, then=methods.create("scratch", student=net), out=tmp_path / "run", **s.teacher_training
     )
@@ -171,7 +173,7 @@ def test_what_each_method_is_given(s: SimpleNamespace):
     dait = pair.create(s, "dait", 0, BUDGET, transfer="logit", ira_weight=0.0)
     assert (dait.only, dait.teacher) == (2, None)
     assert dait.intermediate is vlm.intermediate(s, 0, BUDGET, ira_weight=0.0)[0]
-    own = models.build("tiny", 60)
+    own = models.build("tiny", 3)
     assert pair.create(s, "dait", 0, BUDGET, intermediate=own).intermediate is own
     last = pair.create(s, "takd_clip", 0, BUDGET, hard_weight=0.3)
     assert (last.name, last.options["hard_weight"], len(last.assistants)) == ("takd", 0.3, 0)
