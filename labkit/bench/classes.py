@@ -38,12 +38,13 @@ def checked(module: DataModule, s: SimpleNamespace) -> DataModule:
         _compare([str(name) for name in names], module)
     seen: dict[str, str] = {}
     for name in module.classes:
-        if _plain(name) in seen:
+        plain = _plain(name)
+        if plain in seen:
             raise LabkitError(
-                f"Two classes of '{module.name}' have the same name, '{seen[_plain(name)]}' and '{name}': a text"
-                " can't tell them apart, so rename one of them."
+                f"Two classes of '{module.name}' have the same name, '{seen[plain]}' and '{name}': a text can't"
+                " tell them apart, so rename one of them."
             )
-        seen[_plain(name)] = name
+        seen[plain] = name
     for kind in ("train", "test"):
         present = set(getattr(module, kind).labels.tolist())
         for label, name in enumerate(module.classes):
