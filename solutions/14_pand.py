@@ -36,19 +36,22 @@ from labkit.views.prompts import plot_guess
 profile = labkit.profile()
 p = profile.lab(14)
 torch.set_num_threads(p.threads)
-results = tables.finished(read_results("lab14"))
-words, compared = read_results("lab10"), read_results("aviary-vlm")
+results, words, compared = tables.runs(), read_results("lab10"), read_results("aviary-vlm")
 
 # %% tags=["nbval-check-output"]
-asked = results.interval(experiment="anchors", method="fixed").mean
+at = {"experiment": "main", "per_class": p.reported}
+asked = compared.interval(method="zero-shot", **at).mean
 probe = words.values(experiment="main", method="probe", shots=8)
-student = results.values(experiment="halves", method="baseline")
 rows = [
     ["the model, asked by one sentence per species", "none", f"{100 * asked:.1f}"],
     ["a linear classifier on the same image features", "8 per species", interval(probe)],
-    ["a small student that learned from the first", f"{p.reported} per species", interval(student)],
+    [
+        "a small student that learned from the first",
+        f"{p.reported} per species",
+        compared.interval(method="vl2lite", **at),
+    ],
 ]
-note = f"Mean ± 95 % interval over seeds: {words.command}; {results.command}"
+note = f"Mean ± 95 % interval over seeds: {words.command}; {compared.command}"
 print(Table(["who answers", "labels", "test accuracy, %"], rows, note=note))
 
 # %% [markdown]
@@ -447,15 +450,14 @@ assert tests["PAND"].accuracy > tests["asks directly"].accuracy - 0.03, "PAND sh
 
 # %% tags=["nbval-check-output"]
 print(tables.halves(results))
-both = tables.interaction(results)
-print(f"together minus the sum of what each adds alone: {both}")
-runs = {name: results.values(experiment="halves", method=half) for half, name in tables.HALVES.items()}
-fig = views.plot_seeds(runs, {"the model, one sentence": asked})
-fig.axes[0].set_title("A point is a seed, a bar the mean", pad=18)
-show(fig, "Test accuracy by seed of the four students, and the model's own line")
-alone = {half: results.values(experiment="halves", method=half) for half in ("calibration", "neighbourhood")}
-gap = paired(alone["calibration"], alone["neighbourhood"])
-print(f"You guessed {my_guess}; calibration alone minus neighbourhood alone: {gap} points.")
+if results.rows:
+    print(f"together minus the sum of what each adds alone: {tables.interaction(results)}")
+    by_seed = {name: results.values(experiment="halves", method=half) for half, name in tables.HALVES.items()}
+    fig = views.plot_seeds(by_seed, {"the model, one sentence": asked})
+    fig.axes[0].set_title("A point is a seed, a bar the mean", pad=18)
+    show(fig, "Test accuracy by seed of the four students, and the model's own line")
+    gap = paired(by_seed["+ calibration"], by_seed["+ neighbourhood"])
+    print(f"You guessed {my_guess}; calibration alone minus neighbourhood alone: {gap} points.")
 
 # %% [markdown]
 # **See:** read differences with their intervals, not the means: with few seeds an interval is wide, and one that contains
@@ -507,14 +509,12 @@ print(tables.structure(results))
 swept = tables.sweeps(results)
 for name, sweep in swept.items():
     print(sweep.table(tables.SWEPT[name], [f"{x:g}" for x in sweep.values], note=results.command), "\n")
-by_weight = swept["weight"]
-none, *rest = by_weight.intervals
-steps = by_weight.values[1:]
-fig = views.plot_sweep(
-    steps, *zip(*rest, strict=True), xlabel="weight λ", lines={"no neighbours": none}, log=True
-)
-fig.axes[0].set_title("How loud should the neighbours be?")
-show(fig, "Test accuracy over the weight of the neighbourhood term, from none to far too much")
+if "weight" in swept:
+    none, *rest = swept["weight"].intervals
+    lines, steps = {"no neighbours": none}, swept["weight"].values[1:]
+    fig = views.plot_sweep(steps, *zip(*rest, strict=True), xlabel="weight λ", lines=lines, log=True)
+    fig.axes[0].set_title("How loud should the neighbours be?")
+    show(fig, "Test accuracy over the weight of the neighbourhood term, from none to far too much")
 
 # %% [markdown]
 # **See:** with $k$ at its end there are no neighbourhoods any more, only all pairs of a batch: if that is no worse, then it was the

@@ -1,10 +1,14 @@
-"""The tables of lab 14: PAND's halves, its prompts, its sweeps, and PAND among the other methods."""
+"""The tables of lab 14: PAND's halves, its prompts, its sweeps, and PAND among the other methods.
+
+What is not run yet is left out; where nothing of a table is, the command stands in its place.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .results import MEASURED, Results, Sweep
+from ..errors import MissingError
+from .results import MEASURED, Results, Sweep, read_results
 
 if TYPE_CHECKING:
     from ..views import Table
@@ -26,9 +30,13 @@ SWEPT = {"k": "neighbours k", "weight": "weight λ", "temperature": "teacher's t
 COMPARED = (
     "zero-shot",
     "calibrated",
+    "teacher",
     "intermediate",
     "intermediate + pand",
     "scratch",
+    "finetuned",
+    "hinton",
+    "kd_clip",
     "vl2lite",
     "pand",
     "dait ce",
@@ -37,11 +45,19 @@ COMPARED = (
 )
 
 
-def finished(results: Results) -> Results:
-    """The runs of the seeds that have all four halves, and of them the variants that all these seeds have.
+def runs() -> Results:
+    """The runs of lab 14: of the seeds that have all four halves, the variants that all these seeds have.
 
     What a grid that was cut off has found can be read so; of a whole grid nothing is left out.
     """
+    try:
+        return finished(read_results("lab14"))
+    except MissingError:
+        return Results("labkit bench --lab 14")
+
+
+def finished(results: Results) -> Results:
+    """See `runs`."""
     seeds = [{row["seed"] for row in results.select(experiment="halves", method=half)} for half in HALVES]
     wanted = set.intersection(*seeds)
     variants: dict[str, list[dict[str, Any]]] = {}
@@ -53,16 +69,22 @@ def finished(results: Results) -> Results:
     return Results(results.command, results.machine, rows)
 
 
+def _missing(results: Results) -> str:
+    return f"Not run yet: {results.command}"
+
+
 def sweeps(results: Results) -> dict[str, Sweep]:
     """What was swept, of those that have at least two points."""
     found = {name: results.sweep(name) for name in SWEPT if results.select(experiment=name)}
     return {name: sweep for name, sweep in found.items() if len(sweep.values) > 1}
 
 
-def halves(results: Results) -> Table:
+def halves(results: Results) -> Table | str:
     """Test accuracy with and without each half, and what each adds, paired by seed."""
     from ..views import Table
 
+    if not results.rows:
+        return _missing(results)
     runs = {half: {"experiment": "halves", "method": half} for half in HALVES}
     rows = []
     for half, words in HALVES.items():
@@ -87,11 +109,13 @@ def interaction(results: Results) -> Any:
     return interval([both - calibrated - near + neither for neither, calibrated, near, both in seeds])
 
 
-def anchors(results: Results) -> Table:
+def anchors(results: Results) -> Table | str:
     """The model itself with each kind of anchors, and what they add to one sentence."""
     from ..views import Table
 
     known = [kind for kind in ANCHORS if results.select(experiment="anchors", method=kind)]
+    if not known:
+        return _missing(results)
     rows = []
     for kind in known:
         own, fixed = ({"experiment": "anchors", "method": name} for name in (kind, "fixed"))
@@ -101,11 +125,13 @@ def anchors(results: Results) -> Table:
     return Table(["anchors", "the model itself, test, %", "minus one sentence"], rows, note=note)
 
 
-def prompts(results: Results) -> Table:
+def prompts(results: Results) -> Table | str:
     """The model itself by each kind of anchors, and PAND's student with them."""
     from ..views import Table
 
     known = [kind for kind in ANCHORS if results.select(experiment="prompts", method=kind)]
+    if not known:
+        return _missing(results)
     rows = []
     for kind in known:
         own, ours = ({"experiment": name, "method": kind} for name in ("anchors", "prompts"))
@@ -116,10 +142,12 @@ def prompts(results: Results) -> Table:
     return Table(columns, rows, note=f"{count} seeds, differences paired: {results.command}")
 
 
-def structure(results: Results) -> Table:
+def structure(results: Results) -> Table | str:
     """What each student's neighbourhoods among test images look like."""
     from ..views import Table
 
+    if not results.rows:
+        return _missing(results)
     rows = []
     for half, words in HALVES.items():
         where = {"experiment": "halves", "method": half}
@@ -140,7 +168,12 @@ def comparison(results: Results, per_class: int, against: tuple[str, ...] = ("vl
     from .matrix_rows import KINDS, REFERENCES
 
     runs = {name: {"experiment": "main", "method": name, "per_class": per_class} for name in COMPARED}
-    runs = {name: where for name, where in runs.items() if results.select(**where)}
+    seeds = {name: {row["seed"] for row in results.select(**where)} for name, where in runs.items()}
+    runs = {name: where for name, where in runs.items() if seeds[name]}
+    common = set.intersection(*(seeds[name] for name in runs)) if runs else set()
+    results = Results(results.command, rows=[row for row in results.rows if row["seed"] in common])
+    if not common:
+        return _missing(results)
     against = tuple(name for name in against if name in runs)
     words = {name: (KINDS.get(name) or REFERENCES[name]).words for name in runs}
     rows = []
@@ -150,5 +183,5 @@ def comparison(results: Results, per_class: int, against: tuple[str, ...] = ("vl
             [words[name], results.interval(**where), *(gains if name in KINDS else [""] * len(against))]
         )
     columns = ["", "test accuracy, %", *(f"minus {words[name]}" for name in against)]
-    note = f"{per_class} labels per class; differences paired by seed: {results.command}"
+    note = f"{per_class} labels per class, {len(common)} seeds, differences paired: {results.command}"
     return Table(columns, rows, note=note)

@@ -180,6 +180,11 @@ def test_a_grid_that_was_cut_off_is_read_without_its_loose_ends():
     assert set(lab14_tables.sweeps(found)) == {"k"}
     assert len(found.rows) == 12
     assert lab14_tables.finished(found).rows == found.rows
+    nothing = Results("run it")
+    for table in (lab14_tables.halves, lab14_tables.anchors, lab14_tables.prompts, lab14_tables.structure):
+        assert table(nothing) == "Not run yet: run it"
+    assert lab14_tables.comparison(nothing, 6) == "Not run yet: run it"
+    assert lab14_tables.sweeps(nothing) == {}
 
 
 @needs_results
