@@ -41,8 +41,8 @@ def checked(module: DataModule, s: SimpleNamespace) -> DataModule:
         plain = _plain(name)
         if plain in seen:
             raise LabkitError(
-                f"Two classes of '{module.name}' have the same name, '{seen[plain]}' and '{name}': a text can't"
-                " tell them apart, so rename one of them."
+                f"Two classes of '{module.name}' have the same name, '{seen[plain]}' and '{name}': a text"
+                " can't tell them apart, so rename one of them."
             )
         seen[plain] = name
     for kind in ("train", "test"):
