@@ -47,6 +47,7 @@ def plot_methods(
             axis.axvline(rows[baseline][i].mean, color=_COLOURS[i], linestyle="--", linewidth=1, alpha=0.6)
     axis.set_yticks(heights, list(rows))
     axis.set_ylim(-0.6, len(rows) - 0.4)
+    axis.set_xlim(np.clip(axis.get_xlim(), 0, 1))  # intervals of two or three seeds can pass these
     axis.set(xlabel=xlabel if len(conditions) > 1 else f"{xlabel}, {conditions[0]}", title=title)
     axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if len(conditions) > 1:
@@ -84,7 +85,7 @@ def plot_budgets(
             look |= {"marker": MARKERS[i % len(MARKERS)], "markersize": 5}
         axis.plot(at, mean, ":" if name in references else "-", **look)
         ends[name] = mean[-1]
-    low, high = axis.get_ylim()
+    low, high = np.clip(axis.get_ylim(), 0, 1)
     names = sorted(ends, key=ends.get)
     gap = (high - low) * 0.19 / (height - 0.9)  # of a line of text
     for name, level in zip(names, _apart([ends[name] for name in names], gap, low, high), strict=True):
