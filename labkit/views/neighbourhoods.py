@@ -29,7 +29,7 @@ def kin(name: str, other: str) -> str:
 
 
 def plot_neighbourhoods(
-    images: Tensor, names: Sequence[str], bird: int, near: Mapping[str, Sequence[int]], size: float = 1.25
+    images: Tensor, names: Sequence[str], bird: int, near: Mapping[str, Sequence[int]], size: float = 1.0
 ) -> Figure:
     """One bird and its nearest neighbours in the eyes of several networks, one network a row.
 
