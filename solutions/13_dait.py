@@ -418,7 +418,7 @@ print(tables.comparison(aviary, birdwatch))
 rows, budgets = tables.curves(aviary, birdwatch)
 fig = figures.plot_comparison(rows, budgets, "DAIT and its rivals; dashed: the student alone")
 show(fig, "Test accuracy of every method with intervals, one marker per label budget")
-for second in ("dait ce", "hinton", "dait-l", tables.best_direct(aviary, p.per_class), "finetuned"):
+for second in ("dait ce", "hinton", "dait-l", tables.best_direct(aviary, birdwatch.per_class), "finetuned"):
     print(f"DAIT-F minus {tables.words(second)}: {tables.lead(aviary, birdwatch, second)}")
 print(tables.students(aviary, birdwatch))
 
@@ -472,7 +472,9 @@ print(tables.views(results, aviary, birdwatch))
 
 # %% tags=["nbval-check-output"]
 print(tables.lambdas(results, aviary, birdwatch))
-level = {tables.words(row): tables.at(aviary, row, p.per_class) for row in ("scratch", "intermediate")}
+level = {
+    tables.words(row): tables.at(aviary, row, birdwatch.per_class) for row in ("scratch", "intermediate")
+}
 drawn = tables.lines(results, "lambda", "test")
 fig = figures.plot_lambdas(drawn, level, "Lambda in stage 2: a point is a seed, a bar the mean")
 show(

@@ -1,11 +1,11 @@
 """The tables of lab 13. Beside every one stand the intermediate and the vision-language model itself.
 
-What of a comparison is not run yet is left out of its table.
+Runs are kept by seed, and differences pair the seeds that both have; what is not run yet is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .stats import Interval, interval, paired
 if TYPE_CHECKING:
     from ..views import Table
 
+BySeed = dict[int, float]
 DIRECT = ("kd_clip", "rkd_clip", "vl2lite")  # CLIP, without anything in between
 BESIDE = ("zero-shot", "teacher", "intermediate", "finetuned")
 # The rows of the ablation of stage 1, in words.
@@ -35,7 +36,7 @@ def found(name: str) -> Results:
     try:
         return read_results(name)
     except MissingError:
-        return Results(f"labkit bench --data {name}")
+        return Results("not run yet")
 
 
 def words(row: str) -> str:
@@ -43,16 +44,25 @@ def words(row: str) -> str:
     return {**REFERENCES, **KINDS}[row].words
 
 
-def at(results: Results, row: str, per_class: int, measure: str = "test") -> list[float]:
-    """A row's values by seed at one budget; empty where it was not run."""
-    wanted = {"experiment": "main", "method": row, "per_class": per_class}
-    return [run[measure] for run in results.select(**wanted) if measure in run]
+def by_seed(runs: Iterable[Mapping[str, Any]], measure: str) -> BySeed:
+    """One measure of some runs, of those that have it."""
+    return {run["seed"]: run[measure] for run in runs if measure in run}
 
 
-def difference(first: Sequence[float], second: Sequence[float]) -> Interval | str:
+def at(results: Results, row: str, per_class: int) -> BySeed:
+    """A row's test accuracies at one budget."""
+    return by_seed(results.select(experiment="main", method=row, per_class=per_class), "test")
+
+
+def mean(runs: BySeed) -> Interval | str:
+    """Mean and interval over the seeds; '-' without any."""
+    return interval(list(runs.values())) if runs else "-"
+
+
+def difference(first: BySeed, second: BySeed) -> Interval | str:
     """First - second over the seeds that both have; '-' without any."""
-    n = min(len(first), len(second))
-    return paired(first[:n], second[:n]) if n else "-"
+    seeds = sorted(first.keys() & second.keys())
+    return paired([first[s] for s in seeds], [second[s] for s in seeds]) if seeds else "-"
 
 
 def lead(results: Results, s: SimpleNamespace, row: str) -> str:
@@ -68,8 +78,8 @@ def student(name: str, s: SimpleNamespace) -> str:
 
 def best_direct(results: Results, per_class: int) -> str:
     """The direct method of the largest mean on the test images: chosen in its own favour."""
-    rows = [row for row in DIRECT if at(results, row, per_class)]
-    return max(rows, key=lambda row: interval(at(results, row, per_class)).mean, default=DIRECT[-1])
+    runs = {row: x for row in DIRECT if (x := at(results, row, per_class))}
+    return max(runs, key=lambda row: mean(runs[row]), default=DIRECT[-1])
 
 
 def opening(results: Results, s: SimpleNamespace) -> Table:
@@ -77,9 +87,9 @@ def opening(results: Results, s: SimpleNamespace) -> Table:
     from ..views import Table
 
     rows = ["zero-shot", "scratch", best_direct(results, s.per_class), "intermediate"]
-    rows = [[words(row), interval(x)] for row in rows if (x := at(results, row, s.per_class))]
+    shown = [[words(row), mean(x)] for row in rows if (x := at(results, row, s.per_class))]
     note = f"Mean ± 95 % interval over seeds: {results.command}"
-    return Table([f"{s.per_class} labels per species", "test accuracy, %"], rows, note=note)
+    return Table([f"{s.per_class} labels per species", "test accuracy, %"], shown, note=note)
 
 
 def comparison(results: Results, s: SimpleNamespace) -> Table:
@@ -87,25 +97,24 @@ def comparison(results: Results, s: SimpleNamespace) -> Table:
     from ..views import Table
 
     budgets = [n for n in s.reported if at(results, "dait-f", n)]
-    names = [*s.references, *s.methods]
-    shown = [row for row in names if any(at(results, row, n) for n in budgets)]
+    shown = [row for row in (*s.references, *s.methods) if any(at(results, row, n) for n in budgets)]
     lead = at(results, "dait-f", s.per_class)
     rows = []
     for row in shown:
-        cells = [interval(x) if (x := at(results, row, n)) else "-" for n in budgets]
+        cells = [mean(at(results, row, n)) for n in budgets]
         ahead = "" if row == "dait-f" else difference(lead, at(results, row, s.per_class))
         rows.append([words(row), *cells, ahead])
     columns = [f"{n} labels, %" for n in budgets]
     ahead = f"DAIT-F minus it, {s.per_class} labels"
     counts = ", ".join(str(len(at(results, "dait-f", n))) for n in budgets)
-    note = f"Test accuracy, mean ± 95 % interval over {counts} seeds; differences paired: {results.command}"
+    note = f"Mean ± 95 % interval over {counts} seeds; differences paired: {results.command}"
     return Table(["test accuracy", *columns, ahead], rows, note=note)
 
 
 def curves(results: Results, s: SimpleNamespace) -> tuple[dict[str, list[Interval]], list[str]]:
     """The drawn rows with an interval at every budget that all of them have, and these budgets in words."""
     budgets = [n for n in s.reported if all(at(results, row, n) for row in s.drawn)]
-    rows = {words(row): [interval(at(results, row, n)) for n in budgets] for row in s.drawn}
+    rows = {words(row): [mean(at(results, row, n)) for n in budgets] for row in s.drawn}
     return rows, [f"{n} labels" for n in budgets]
 
 
@@ -117,8 +126,8 @@ def students(results: Results, s: SimpleNamespace) -> Table:
     methods = s.roster["methods"]
     rows = []
     for name, wanted in where.items():
-        runs = {method: kept.values(method=method, **wanted) for method in methods}
-        rows.append([name, *map(interval, runs.values()), paired(runs["dait-f"], runs["vl2lite"])])
+        runs = {method: by_seed(kept.select(method=method, **wanted), "test") for method in methods}
+        rows.append([name, *map(mean, runs.values()), difference(runs["dait-f"], runs["vl2lite"])])
     columns = ["student", *(words(method) for method in methods), "DAIT-F minus VL2Lite"]
     return Table(columns, rows, note=beside(results, s, s.roster["per_class"]))
 
@@ -131,7 +140,7 @@ def candidates(results: Results, comparison: Results, s: SimpleNamespace) -> Tab
     for name, runs in by_candidate(results).items():
         one = runs[0]
         known = [f"{one[k]:.2f}" for k in ("cka_unbiased", "cka", "cka_noise")]
-        scores = [interval([run[k] for run in runs]) for k in ("adapted", "test")]
+        scores = [mean(by_seed(runs, measure)) for measure in ("adapted", "test")]
         rows.append([name, *known, one["embedding_dim"], f"{one['parameters']:,}", *scores])
     columns = ["intermediate", "CKA, unbiased", "biased", "noise as wide", "width", "parameters"]
     note = beside(comparison, s, s.per_class, results.command)
@@ -143,28 +152,22 @@ def by_candidate(results: Results) -> dict[str, list[dict[str, Any]]]:
     kept: dict[str, list[dict[str, Any]]] = {}
     for run in results.select(experiment="intermediates"):
         kept.setdefault(run["intermediate"], []).append(run)
-    return dict(sorted(kept.items(), key=lambda item: -interval([run["test"] for run in item[1]]).mean))
+    return dict(sorted(kept.items(), key=lambda item: -mean(by_seed(item[1], "test")).mean))
 
 
 def terms(results: Results, comparison: Results, s: SimpleNamespace) -> Table:
     """What trains the intermediate: its accuracy and its student's, and both minus the labels' alone."""
     from ..views import Table
 
-    runs = {
-        name: [
-            [run[m] for run in results.select(experiment="terms", terms=name)] for m in ("adapted", "test")
-        ]
-        for name in TERMS
-    }
+    found = {name: results.select(experiment="terms", terms=name) for name in TERMS}
     rows = []
-    for name, (own, student) in runs.items():
-        if own:
-            gains = [
-                difference(*pair) if name != "labels" else ""
-                for pair in zip((own, student), runs["labels"], strict=True)
-            ]
-            rows.append([TERMS[name], interval(own), gains[0], interval(student), gains[1]])
-    columns = ["beside the labels of the student, stage 1 uses", "intermediate, %", "minus labels alone"]
+    for name, runs in found.items():
+        cells: list[Any] = []
+        for measure in ("adapted", "test"):
+            mine, usual = by_seed(runs, measure), by_seed(found["labels"], measure)
+            cells += [mean(mine), "" if name == "labels" else difference(mine, usual)]
+        rows += [[TERMS[name], *cells]] if runs else []
+    columns = ["what trains the intermediate", "intermediate, %", "minus labels alone"]
     note = beside(comparison, s, s.per_class, results.command)
     return Table([*columns, "its student, %", "minus labels alone"], rows, note=note)
 
@@ -177,19 +180,18 @@ def views(results: Results, comparison: Results, s: SimpleNamespace) -> Table:
     runs = {v: results.select(experiment="views", views=v) for v in s.views_tried} | {s.views: usual}
     rows = []
     for count, found in runs.items():
-        if found:
-            cells = [interval([run[m] for run in found]) for m in ("adapted", "test")]
-            cost = difference([run["test"] for run in found], [run["test"] for run in usual])
-            rows.append([count, *cells, "" if count == s.views else cost])
+        cells = [mean(by_seed(found, measure)) for measure in ("adapted", "test")]
+        cost = "" if count == s.views else difference(by_seed(found, "test"), by_seed(usual, "test"))
+        rows += [[count, *cells, cost]] if found else []
     columns = ["stored views V", "intermediate, %", "its student, %", f"student minus V = {s.views}"]
     return Table(columns, rows, note=beside(comparison, s, s.per_class, results.command))
 
 
-def lines(results: Results, experiment: str, measure: str) -> dict[str, list[float]]:
-    """Values by seed for every lambda of a stage: 'lambda' (the student's) or 'first lambda'."""
-    rows = {}
+def lines(results: Results, experiment: str, measure: str) -> dict[str, BySeed]:
+    """Runs of every lambda of a stage: 'lambda' (the student's) or 'first lambda'."""
+    rows: dict[str, BySeed] = {}
     for run in results.select(experiment=experiment):
-        rows.setdefault(line(run["k"], run["b"], run["e"]), []).append(run[measure])
+        rows.setdefault(line(run["k"], run["b"], run["e"]), {})[run["seed"]] = run[measure]
     return rows
 
 
@@ -207,14 +209,14 @@ def lambdas(results: Results, comparison: Results, s: SimpleNamespace) -> Table:
 
     usual = [line(how["k"], how["b"]) for how in (s.methods["dait-f"], s.stage1)]
     found = [lines(results, "lambda", "test"), lines(results, "first lambda", "adapted")]
-    found[1][usual[1]] = [run["adapted"] for run in results.select(experiment="terms", terms="both")]
+    found[1][usual[1]] = by_seed(results.select(experiment="terms", terms="both"), "adapted")
     rows = []
     for name in {**found[0], **found[1]}:
         cells: list[Any] = []
         for runs, chosen in zip(found, usual, strict=True):
-            got = runs.get(name, [])
-            lost = "chosen" if name == chosen else difference(got, runs.get(chosen, []))
-            cells += [interval(got), lost] if got else ["", ""]
+            got = runs.get(name, {})
+            lost = "chosen" if name == chosen else difference(got, runs.get(chosen, {}))
+            cells += [mean(got), lost] if got else ["", ""]
         rows.append([name, *cells])
     columns = ["lambda = k e + b", "in stage 2: student, %", "minus the chosen"]
     note = beside(comparison, s, s.per_class, results.command)
@@ -235,5 +237,5 @@ def looks(results: Results, s: SimpleNamespace) -> tuple[dict[str, list[float]],
 def beside(results: Results, s: SimpleNamespace, per_class: int, command: str = "") -> str:
     """A line below a table: what stands beside every student at this budget, and what made the table."""
     known = {words(row): at(results, row, per_class) for row in BESIDE}
-    text = "; ".join(f"{name} {interval(x)}" for name, x in known.items() if x)
+    text = "; ".join(f"{name} {mean(x)}" for name, x in known.items() if x)
     return f"Beside it, {per_class} labels: {text}. Seeds paired: {command or results.command}"

@@ -152,19 +152,19 @@ def plot_comparison(
 
 
 def plot_lambdas(
-    rows: Mapping[str, Sequence[float]], lines: Mapping[str, Sequence[float]], title: str = ""
+    rows: Mapping[str, Mapping[int, float]], lines: Mapping[str, Mapping[int, float]], title: str = ""
 ) -> Figure:
     """Every seed's accuracy for some lambdas, one row each, with the means of others as lines.
 
     Args:
-        rows: lambda in words -> accuracies by seed.
-        lines: name -> accuracies by seed, of which the mean is drawn.
+        rows: lambda in words -> seed -> accuracy.
+        lines: name -> seed -> accuracy, of which the mean is drawn.
         title: the one message.
     """
     if not rows:
         return _nothing("labkit bench --lab 13")
-    means = {name: float(np.mean(values)) for name, values in lines.items() if len(values)}
-    fig = plot_seeds(rows, means)
+    means = {name: float(np.mean(list(runs.values()))) for name, runs in lines.items() if runs}
+    fig = plot_seeds({name: list(runs.values()) for name, runs in rows.items()}, means)
     fig.axes[0].set_title(title, pad=18)
     return fig
 
