@@ -62,12 +62,16 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
             yield from job("looks", method, at=at)
     for control in CONTROLS:
         yield from job("looks", control, at="share")
-    for terms in ("both", "stopped", "image", "text"):
+    for terms in ("both", "stopped"):
         yield from job("terms", "vl2lite", terms=terms)
-        if terms in ("both", "stopped"):
-            yield from job("spread", "vl2lite", terms=terms)
-    for scale in sorted(s.scales, key=lambda x: -abs(math.log(x / s.own))):  # the ends before the middle
-        yield from job("scale", "kd_clip", scale=float(scale)) if scale != s.own else ()
+        yield from job("spread", "vl2lite", terms=terms)
+    scales = sorted(set(s.scales) - {s.own}, key=lambda x: -abs(math.log(x / s.own)))
+    for scale in scales[:2]:  # the ends
+        yield from job("scale", "kd_clip", scale=float(scale))
+    for terms in ("image", "text"):
+        yield from job("terms", "vl2lite", terms=terms)
+    for scale in scales[2:]:
+        yield from job("scale", "kd_clip", scale=float(scale))
     yield from job("alone", "label_smoothing")
 
 
