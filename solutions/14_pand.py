@@ -460,9 +460,10 @@ if results.rows:
     print(f"You guessed {my_guess}; calibration alone minus neighbourhood alone: {gap} points.")
 
 # %% [markdown]
-# **See:** read differences with their intervals, not the means: with few seeds an interval is wide, and one that contains
-# zero says that these runs can't tell. The last line asks whether the halves help each other: zero means that they add
-# up, below zero that they teach in part the same thing.
+# **See:** read differences with their intervals, not the means: with three seeds an interval is wide. Neither half *alone* is
+# clear of zero against the first row, both *together* are. So ask whether they help each other: the line below the table
+# is above zero if they do more together than the sum of what each does alone. Does its interval contain zero? A reason why they
+# might: the neighbourhood term compares with $s\, v\, t^{*\top}$, so better anchors make better relations, too.
 #
 # ### Among the other methods
 # The labs before, on one table: same students, budget and tuning effort. First the model itself and the intermediates, then
@@ -484,8 +485,9 @@ print(tables.prompts(results))
 # features exist, the direct methods are all there is. The row of the student alone has the widest interval: from random
 # weights and few labels, a training may simply go wrong, and any teacher's first gift is that it doesn't.
 #
-# In the second table compare the order of the two columns. Better anchors of the model need not make a better student to the
-# same degree: the student has the labels as well.
+# In the second table compare the order of the two columns: the better the anchors serve the model, the better they serve its
+# student. But a list of all parts, which needs no label, is nearly as good as the learned context; and the student stays
+# below the model that it asks.
 #
 # ## 9 · What became of the neighbourhoods?
 # The batch of section 3 again, now with your student; and over all test images and seeds, in batches of the same size: the
@@ -503,8 +505,9 @@ show(fig, f"A {names[bird]} and its four nearest neighbours for the teacher and 
 print(tables.structure(results))
 
 # %% [markdown]
-# **See:** the second column is what the loss asks for, the first what one hopes to get from it. If agreement rises without the
-# first, the student has learned the teacher's view of the birds, mistakes included.
+# **See:** the second column is what the loss asks for, and it does rise with the term: the students with it share more of the
+# teacher's neighbours. The first is what one hopes to get from it, and hardly moves: remember section 4, a random batch
+# has hardly more than this to find. The accuracy is the better judge of what the relations were good for.
 #
 # ## 10 · Break it: how many neighbours, how loud?
 # Before you look: what does the largest $k$ mean, everybody else in the batch? And a weight that drowns all the rest?
