@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.bench import matrix, read_results
+from labkit.bench import matrix, matrix_read, read_results
 from labkit.profiles import preset
 
 S = matrix.setting("aviary-vlm")
@@ -60,3 +60,16 @@ def test_reported_runs_have_the_chosen_options():
     for row in RESULTS.rows:
         if row["experiment"] != "tuning":
             assert any(row | job == row for job in jobs.values()), row
+
+
+def test_what_is_said_of_the_lowest_budget_holds():
+    """DAIT-F passes every direct method and Hinton's KD; the model's help to its intermediate does not show."""
+    where = {"per_class": S.tuned_at}
+    found = matrix_read.done(RESULTS, S)
+    assert len(matrix_read.values(found, "dait-f", where)) >= 3
+    for other in ("kd_clip", "rkd_clip", "vl2lite", "pand", "hinton"):
+        gain = matrix_read.gain(found, "dait-f", other, where)
+        assert gain.mean > 0.03
+        assert gain.excludes_zero
+    assert not matrix_read.gain(found, "dait-f", "dait ce", where).excludes_zero
+    assert not matrix_read.gain(found, "dait-f", "finetuned", where).excludes_zero
