@@ -63,7 +63,7 @@ def test_reported_runs_have_the_chosen_options():
 
 
 def test_what_is_said_of_the_lowest_budget_holds():
-    """DAIT-F passes every direct method and Hinton's KD; the model's help to its intermediate does not show."""
+    """DAIT-F passes the direct methods and Hinton's KD; the intermediate gains nothing by the model."""
     where = {"per_class": S.tuned_at}
     found = matrix_read.done(RESULTS, S)
     assert len(matrix_read.values(found, "dait-f", where)) >= 3
