@@ -220,11 +220,24 @@ def test_a_target_that_may_move_comes_to_meet_the_student():
 
 
 @needs_results
-def test_a_uniform_teacher_teaches_less_than_a_sharp_one():
-    """Section 9: the quiet end of the scale is the bad one."""
+def test_a_teacher_who_is_always_certain_teaches_less():
+    """Section 9: both ends of the scale lie below the model's own, the certain one by more than its interval."""
     found = read_results("lab12")
     runs = {x: found.values(experiment="scale", scale=float(x)) for x in lab12.settings(CPU).scales}
     assert paired(runs[15.04], runs[1]).mean > 0
+    assert paired(runs[15.04], runs[1000]).mean > 0
+    assert paired(runs[15.04], runs[1000]).excludes_zero
+
+
+@needs_results
+def test_who_asks_looks_no_harder_than_at_the_whole_bird():
+    """Section 8: more at the telling parts than the student alone, less than an even look at the bird."""
+    found = read_results("lab12")
+    scores, lines = tables.scores(found), tables.controls(found)
+    alone, kd = scores["student alone"], scores["KD(CLIP)"]
+    assert paired(kd, alone).mean > 0
+    assert paired(kd, alone).excludes_zero
+    assert all(lines["chance"] < x < lines["bird"] for values in scores.values() for x in values)
 
 
 def test_the_zero_shot_model_is_the_comparisons():
