@@ -221,7 +221,7 @@ def test_a_target_that_may_move_comes_to_meet_the_student():
 
 @needs_results
 def test_a_teacher_who_is_always_certain_teaches_less():
-    """Section 9: both ends of the scale lie below the model's own, the certain one by more than its interval."""
+    """Section 9: both ends lie below the model's own scale, the certain one by more than its interval."""
     found = read_results("lab12")
     runs = {x: found.values(experiment="scale", scale=float(x)) for x in lab12.settings(CPU).scales}
     assert paired(runs[15.04], runs[1]).mean > 0
