@@ -524,9 +524,11 @@ if "weight" in swept:
     show(fig, "Test accuracy over the weight of the neighbourhood term, from none to far too much")
 
 # %% [markdown]
-# **See:** with $k$ at its end there are no neighbourhoods any more, only all pairs of a batch: if that is no worse, then it was the
-# *relations* that helped, and not that they are between neighbours. At the other end of the weight the labels and the
-# alignment are hardly heard. The temperature divides the teacher's logits in formula (5) alone.
+# **See:** with $k$ at its end there are no neighbourhoods any more, only all pairs of a batch, and the student is no worse for
+# it. So what helped were the *relations*, and not that they are between neighbours; section 6 gave a reason why far pairs
+# may even say more. A paper that sweeps $k$ up to 7 can't see this. The weight has a broad middle, and an end at which the
+# labels and the alignment are hardly heard: there the student falls below the one without the term. Another temperature for
+# the teacher's logits in formula (5) makes no difference that three seeds can tell.
 #
 # ## 11 · Find the bug
 # The public code of this method trains its student for 300 epochs, with AdamW and a cosine. Its configuration holds the
@@ -616,8 +618,10 @@ print(", ".join(f"{epochs} epochs: {score:.1%}" for epochs, score in reached.ite
 # ## 12 · What you should have seen
 # - A model's class texts are a part of it that one can train in seconds, without touching the model.
 # - Neighbours are found in the batch: what they can tell depends on its size, the number of classes and how it was drawn.
-# - A difference of logits is a relation; compared by JS in logarithms it is bounded and never NaN.
-# - PAND = VL2Lite's alignment + calibrated anchors + neighbourhoods. A 2x2 table says which of them works.
+# - A difference of logits is a relation; compared by JS in logarithms it is bounded and never NaN. It says more between
+#   images that differ: taking everybody in the batch for a neighbour does no harm.
+# - PAND = VL2Lite's alignment + calibrated anchors + neighbourhoods. A 2x2 table says which of them works: here both together.
+# - A network with pretrained weights, in between or as the student, is worth more here than any direct method.
 # - Every term that changes the student's target deserves the control without it, with the same labels.
 # - A schedule has to be told how long the training is.
 #
