@@ -538,9 +538,9 @@ show(fig, "Test accuracy of KD(CLIP) over the logit scale, with lines for the st
 
 # %% [markdown]
 # **See:** both ends lie below the model's own scale on average, the certain one by an interval without zero: there CLIP's first
-# guess becomes the truth, and it is wrong for two birds in five. At the mumbling end the targets are uniform, so that CLIP
-# has said nothing at all, and still the mean lies above the student alone. That is label smoothing by another name (its row
-# stands in section 7): without this end of the sweep one would have thanked CLIP for it.
+# guess becomes the truth, and it is wrong for two birds in five. At the mumbling end the targets are nearly uniform: CLIP
+# says nothing, and what is left is a strong label smoothing. That its mean still lies above the student alone (zero is inside
+# that interval) is a warning: part of any lead over a student who asks nobody may be softness.
 #
 # ## 10 · Find the bug
 # VL2Lite's configuration builds CLIP's image tower with *drop path*: in training each residual branch is left out
