@@ -236,12 +236,12 @@ batch = permutation(len(birds.test), 0)[: p.training["batch_size"]]
 kind = tested.labels[batch]
 bird = int((kind[:, None] == kind).sum(1).argmax())
 logits = {"teacher": said["calibrated"], "asks directly": tests["asks directly"].logits}
-found = {who: neighbours(z[batch], 4)[bird].tolist() for who, z in logits.items()}
+found = {who: neighbours(z[batch], 3)[bird].tolist() for who, z in logits.items()}
 names = [birds.classes[c] for c in kind]
 pictures = birds.test.fetch(batch)
-fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found)
+fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found, size=0.9)
 fig.suptitle("One bird, one batch: who is near depends on who looks", fontsize=11)
-show(fig, f"A {names[bird]} and its four nearest neighbours for the teacher, and for the student")
+show(fig, f"A {names[bird]} and its three nearest neighbours for the teacher, and for the student")
 
 # %% [markdown]
 # **See:** green frames are its own species, orange ones look-alikes of its family. The two networks agree on some, and where
@@ -496,10 +496,10 @@ print(tables.prompts(results))
 
 # %%
 logits["PAND"] = tests["PAND"].logits
-found = {who: neighbours(z[batch], 4)[bird].tolist() for who, z in logits.items()}
-fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found)
+found = {who: neighbours(z[batch], 3)[bird].tolist() for who, z in logits.items()}
+fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found, size=0.9)
 fig.suptitle("Does PAND's student see the teacher's neighbours?", fontsize=11)
-show(fig, f"A {names[bird]} and its four nearest neighbours for the teacher and both students")
+show(fig, f"A {names[bird]} and its three nearest neighbours for the teacher and both students")
 
 # %% tags=["nbval-check-output"]
 print(tables.structure(results))
