@@ -93,7 +93,7 @@ def aviary_vlm_block() -> str:
     results, s = read_results("aviary-vlm"), matrix.setting("aviary-vlm")
     table, asked = matrix_table.table(results, s), matrix_table.differences(results, s)
     parts = [table.markdown(), asked.markdown()]
-    alt = "Test accuracy of every method over the label budget, each curve with its name"
+    alt = "Test accuracy of every method with its interval, at each label budget that has been run"
     parts.append(f"![{alt}](data/results/aviary-vlm.png)")
     others = matrix_table.roster(results, s)
     if others is not None:
