@@ -411,7 +411,8 @@ assert tests["DAIT"].accuracy > tests["alone"].accuracy, (
 # The same student, steps, labels and views for every method; six settings were tried for each on validation images.
 # Controls: the student **alone**; the student with **pretrained weights of its own**, fine-tuned; Hinton's KD and RKD
 # from the strongest network without CLIP (the **teacher** in the table: it learned the labels alone); and **DAIT-F with
-# that same network in the middle**, "intermediate by labels alone". The budgets are 30, 50 and 100 % of the labels.
+# that same network in the middle**, "intermediate by labels alone". 6 labels per species are 30 % of the labels, 10 are half
+# and 20 are all; columns that are missing have not been run.
 
 # %% tags=["nbval-check-output"]
 print(tables.comparison(aviary, birdwatch))
@@ -423,17 +424,21 @@ for second in ("dait ce", "hinton", "dait-l", tables.best_direct(aviary, birdwat
 print(tables.students(aviary, birdwatch))
 
 # %% [markdown]
-# **See:** ask three questions of the first table, and take the paired intervals for an answer.
+# **See:** three questions for the first table; its paired intervals answer them.
 #
-# 1. *Does a teacher in between pay?* Compare DAIT-F with the best student that asked CLIP directly (chosen by its test
-#    accuracy, in its own favour). And with the accuracy of CLIP itself: a student can't learn from it what it doesn't know.
-# 2. *What does CLIP add?* Compare DAIT-F with "intermediate by labels alone": the same detour, the same maps, no CLIP
-#    anywhere. That is what you guessed; if its interval contains zero, then a task-trained teacher explains the gain.
-# 3. *Need there be a teacher at all?* Compare with the pretrained student, fine-tuned. Where such weights exist for
-#    your student, that is the row to beat.
+# 1. *Does a teacher in between pay?* DAIT-F leads the best student that asked CLIP directly (chosen by its test accuracy, in
+#    its own favour) and Hinton's KD from a network as good as the intermediate, by intervals without zero. It is the
+#    *map* that does it: DAIT-L asks the same intermediate for its answers and stays behind.
+# 2. *What does CLIP add?* Compare "intermediate by labels alone": the same detour, no CLIP anywhere. That is what you guessed,
+#    and these seeds show no difference. Here the credit belongs to a pretrained network that was trained on the task and
+#    lends its maps; stage 1 hardly made it better (compare "teacher" with "DAIT's intermediate"). By their names, CLIP
+#    knows less of these species than generic weights and a few labels tell. Where it knows more, this row can turn out
+#    otherwise, and that is why it must be there.
+# 3. *Need there be a teacher at all?* The pretrained student, fine-tuned, is as good without any. Where such weights exist for
+#    your student, that is the row to beat; DAIT's gain over the student alone is what starting from nothing costs.
 #
-# In the second table the students differ, at all labels: the smaller the student and the fewer the labels, the more there
-# is to gain.
+# The second table, at all labels, asks whether the first depends on one student. It lists those that have been run; the
+# smaller the student and the fewer its labels, the more there is to gain.
 #
 # ## 8 · Which intermediate?
 # Before you train anything, you know three things of a candidate: how large it is, how wide its embedding, and how alike it
@@ -462,9 +467,10 @@ print()
 print(tables.views(results, aviary, birdwatch))
 
 # %% [markdown]
-# **See:** in the first table the largest step tells what *adapting* is worth, the row "labels alone" what remains for
-# CLIP: read its differences with their intervals. In the second, a small $V$ saves the tower's time and costs what the last
-# column says.
+# **See:** the first table takes stage 1 apart at one setting for all rows. From the first to the second row it says what
+# *adapting* an intermediate is worth, from "labels alone" downwards what CLIP adds to that: read the two columns of
+# differences, for the network itself and for its student, and believe those whose interval excludes zero. The second says
+# what a small $V$ costs: it saves the tower's time in proportion.
 #
 # ## 10 · Break it: lambda
 # Lines that end at 1, constants, no labels at all ($\lambda = 0$), no distillation ($\lambda = 1$), and the epoch's bare number.
@@ -483,9 +489,10 @@ show(
 )
 
 # %% [markdown]
-# **See:** $\lambda = 0$ leaves the student's head without a teacher: its maps may be perfect, its answers are chance. $\lambda =
-# 1$ is the student alone, and the bare epoch's row is next to it: distillation that ends after two epochs is none. Between
-# these ends lies a plateau. In stage 1 the same lines matter far less: there the labels reach the whole network anyway.
+# **See:** $\lambda = 0$ leaves the student's head without a teacher: its maps may be perfect, its answers are a guess. $\lambda =
+# 1$ is a student alone, and the bare epoch is nearly that: distillation that ends after two of its epochs is none, whatever
+# the method is called. Between these ends, ask which differences exclude zero before you call one line the best; and
+# compare the two stages: in the first, the labels reach the whole network at any $\lambda > 0$.
 #
 # ## 11 · Where does the student look?
 # The Aviary knows which parts tell a bird from its look-alikes. The **attention-on-part score** is the share of Grad-CAM that
@@ -518,11 +525,12 @@ drawn = {tables.student(name, birdwatch): places for name, places in drawn.items
 fig = figures.plot_features(
     drawn, groups, "The same test images in three students' features (t-SNE, one seed)"
 )
-show(fig, "Three t-SNE maps: mixed species for the student alone, clusters for the distilled one")
+show(fig, "t-SNE maps of the same test images in the features of three students")
 
 # %% [markdown]
-# **See:** a map of 8x8 can't say "on the leg" or "beside it", so read the score against its controls, and the few pictures as
-# examples. t-SNE makes clusters of anything and is no measurement; the accuracies above are.
+# **See:** a cell of an 8x8 map covers more than a whole bill, so it can't say "on the leg" or "beside it": read a score against
+# its controls, not against 100 %, and a few pictures as examples. t-SNE makes clusters of nearly anything, and is no
+# measurement: the accuracies are.
 #
 # ## 12 · Review this public implementation
 # Shortened from a widely read explainer, "complete and runnable"; every smoke test in it passed. `cosine` gives $(B, C)$
