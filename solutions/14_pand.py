@@ -478,16 +478,16 @@ print(tables.prompts(results))
 
 # %% [markdown]
 # **See:** two questions have different answers. Among the methods that ask the model *directly*, what does PAND add to VL2Lite,
-# and does the interval of that difference contain zero? And how far are all of them from the rows with a network of
+# and does the interval of that difference contain zero? (VL2Lite's runs scatter; the 2x2 above is the sharper test.) And how far are all of them from the rows with a network of
 # *pretrained* weights, be it between model and student (DAIT), in place of the model (Hinton's KD from the teacher), or the
-# student itself? In this miniature those lie far above, and DAIT's control, whose intermediate never heard the model,
+# student itself? In this miniature those lie above, most of them far, and DAIT's control, whose intermediate never heard the model,
 # lies with DAIT: with good generic features at hand, a few labels are worth more than this model's opinion. Where no such
 # features exist, the direct methods are all there is. The row of the student alone has the widest interval: from random
 # weights and few labels, a training may simply go wrong, and any teacher's first gift is that it doesn't.
 #
-# In the second table compare the order of the two columns: the better the anchors serve the model, the better they serve its
-# student. But a list of all parts, which needs no label, is nearly as good as the learned context; and the student stays
-# below the model that it asks.
+# In the second table compare the two columns: with poor anchors the student surpasses the model that it asks, since it has the
+# labels as well; with good ones it stays below. A list of all parts, which needs no label, serves nearly as well as the
+# learned context, and the intervals in the last column say how much of all this three seeds can tell.
 #
 # ## 9 · What became of the neighbourhoods?
 # The batch of section 3 again, now with your student; and over all test images and seeds, in batches of the same size: the
@@ -527,7 +527,7 @@ if "weight" in swept:
 # **See:** with $k$ at its end there are no neighbourhoods any more, only all pairs of a batch, and the student is no worse for
 # it. So what helped were the *relations*, and not that they are between neighbours; section 6 gave a reason why far pairs
 # may even say more. A paper that sweeps $k$ up to 7 can't see this. The weight has a broad middle, and an end at which the
-# labels and the alignment are hardly heard: there the student falls below the one without the term. Another temperature for
+# labels and the alignment are hardly heard: the last step down is clear of zero. Another temperature for
 # the teacher's logits in formula (5) makes no difference that three seeds can tell.
 #
 # ## 11 · Find the bug
