@@ -116,7 +116,7 @@ def _largest_put_back(logits):
 def _rebound(logits):
     shuffled = logits.clone()
     for row in shuffled:
-        row = row[torch.randperm(len(row))]  # noqa: F841
+        row = row[torch.randperm(len(row))]
     return shuffled
 
 
