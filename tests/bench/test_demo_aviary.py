@@ -47,7 +47,7 @@ def test_files_table_and_report(short: SimpleNamespace, tmp_path: Path, capsys: 
     rows = History.load(tmp_path / "history.csv")
     assert {row["method"] for row in rows} == {"intermediate", *demo_aviary.METHODS}
     both = {row["method"] for row in rows if "lambda" in row}
-    assert both == {"intermediate", "dait-f", "vl2lite"}
+    assert both == {"intermediate", "dait-f", "dait ce", "vl2lite"}
     net = load_run(tmp_path / "intermediate-0")
     assert net.config["method"]["name"] == "dait"
     for row in demo_aviary.METHODS:
