@@ -147,12 +147,7 @@ def _seed(
         found.tests.setdefault(name, []).append(test)
         say(f"seed {seed}: {words}: {test.accuracy:.1%} test accuracy")
         if name not in ("scratch", found.method) and test.accuracy < 2 / module.num_classes:
-            say(
-                f"  That is near chance ({1 / module.num_classes:.1%}), so its student learns noise: train it"
-                " longer, or name the folder of a trained run."
-                if name not in ("zero-shot", "calibrated")
-                else f"  That is near chance ({1 / module.num_classes:.1%}): it hardly knows these classes."
-            )
+            say(_near_chance(name, module.num_classes))
 
     def network(net: dict[str, Any], role: str) -> Classifier | dict[str, Any]:
         return _network(net, module, role)
@@ -166,19 +161,18 @@ def _seed(
         guide = _teacher(s, module, seed, per_class, out / "teacher", resume)
         note("teacher", f"teacher {s.teacher['name']}", evaluate(guide, module.test))
     for name in dict.fromkeys((found.method, "scratch")):
-        taught = name == found.method
-        run = _student(
-            s,
-            name,
-            seed,
-            per_class,
-            guide if taught else None,
-            out / name,
-            resume,
-            own if taught else s.alone,
-        )
+        teacher, options = (guide, own) if name == found.method else (None, s.alone)
+        run = _student(s, name, seed, per_class, teacher, out / name, resume, options)
         found.runs.setdefault(name, []).append(run)
         note(name, f"student {s.student['name']}, {name}", evaluate(run.model, module.test))
+
+
+def _near_chance(name: str, classes: int) -> str:
+    """What is said of a network that guesses."""
+    words = f"  That is near chance ({1 / classes:.1%})"
+    if name in ("zero-shot", "calibrated"):
+        return f"{words}: it hardly knows these classes."
+    return f"{words}, so its student learns noise: train it longer, or name the folder of a trained run."
 
 
 def _student(
