@@ -34,5 +34,5 @@ def plot_schedule(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
     left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     right.set(xlabel="share of the training", ylabel="lambda, weight of the labels", ylim=(-0.05, 1.05))
     handles, names = left.get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside lower center", ncols=min(5, len(names)))
+    fig.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)))
     return fig
