@@ -29,6 +29,12 @@ def full(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def product(first: Tensor, second: Tensor) -> Tensor:
+    """`first @ second` in full precision, under autocast, too: a cosine in bf16 has two or three digits."""
+    with torch.autocast(first.device.type, enabled=False):
+        return full(first) @ full(second)
+
+
 def map_pairs(
     student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], names: str
 ) -> list[tuple[Tensor, Tensor]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._inputs import full, pooled_alike, positive, same_rows, same_shape, unit
+from ._inputs import full, pooled_alike, positive, product, same_rows, same_shape, unit
 from .response import hinton_kd
 
 CLIP_SCALE = 1 / 0.07  # CLIP's logit scale at the start of its training, which VL2Lite and PAND keep
@@ -63,7 +63,7 @@ def cosines(first: Tensor, second: Tensor, names: str) -> Tensor:
             f"{names} must be (B, D) and (C, D) of one width, but they are {tuple(first.shape)}"
             f" and {tuple(second.shape)}."
         )
-    return unit(full(first)) @ unit(full(second)).T
+    return product(unit(full(first)), unit(full(second)).T)
 
 
 def image_representation_alignment(student_emb: Tensor, vlm_emb: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._inputs import full, same_rows, unit
+from ._inputs import full, product, same_rows, unit
 
 _TINY = 1e-12  # under the square root: its gradient at zero is infinite
 
@@ -47,7 +47,7 @@ def _squares(x: Tensor) -> Tensor:
     """Squared distances by one matrix product, about the mean, which loses fewer digits."""
     x = x - x.mean(0).detach()
     norms = x.square().sum(1)
-    return (norms[:, None] + norms[None] - 2 * x @ x.T).clamp(min=0)
+    return (norms[:, None] + norms[None] - 2 * product(x, x.T)).clamp(min=0)
 
 
 def rkd_angle(student_emb: Tensor, teacher_emb: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def rkd_angle(student_emb: Tensor, teacher_emb: Tensor) -> Tensor:
 def _angles(x: Tensor) -> Tensor:
     """(B, D) -> (B, B, B) cosines, the first axis is the vertex."""
     towards = unit(x[None] - x[:, None])  # (vertex, other, D); zero where both are one
-    return towards @ towards.transpose(1, 2)
+    return product(towards, towards.transpose(1, 2))
 
 
 def neighborhood_relation(student_logits: Tensor, teacher_logits: Tensor, k: int = 3) -> Tensor:
@@ -100,7 +100,7 @@ def neighborhood_relation(student_logits: Tensor, teacher_logits: Tensor, k: int
         raise ValueError(f"k must be within 1..B-1 for B = {len(student_logits)} samples, but it is {k}.")
     s, t = full(student_logits), full(teacher_logits.detach())
     direction = unit(t)
-    similarity = (direction @ direction.T).fill_diagonal_(-torch.inf)
+    similarity = product(direction, direction.T).fill_diagonal_(-torch.inf)
     neighbours = similarity.topk(k, dim=1).indices  # (B, k)
     log_p, log_q = (F.log_softmax(z[:, None] - z[neighbours], dim=2) for z in (s, t))  # (B, k, N)
     log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=s.dtype, device=s.device))

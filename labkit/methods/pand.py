@@ -21,7 +21,7 @@ from torch import Tensor
 from ..data import Batch
 from ..errors import LabkitError
 from ..losses import neighborhood_relation, semantic_image_alignment
-from ..losses._inputs import full, unit
+from ..losses._inputs import full, product, unit
 from ..models import Classifier, VisionLanguage
 from .base import register
 from .calibration import Cached, calibrate
@@ -106,5 +106,5 @@ class PAND(VL2Lite):
 def same_class_share(teacher_logits: Tensor, labels: Tensor, k: int) -> Tensor:
     """Share of the k nearest neighbours by the teacher's logits (B, N) that have a sample's own label."""
     direction = unit(full(teacher_logits))
-    nearest = (direction @ direction.T).fill_diagonal_(-torch.inf).topk(k, dim=1).indices
+    nearest = product(direction, direction.T).fill_diagonal_(-torch.inf).topk(k, dim=1).indices
     return (labels[nearest] == labels[:, None]).to(direction.dtype).mean()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..data import Batch
 from ..errors import LabkitError, unknown
-from ..losses._inputs import full, unit
+from ..losses._inputs import full, product, unit
 from ..models import Classifier, Output, VisionLanguage
 from .base import _METHODS, Method, available
 from .calibration import Calibration, read_calibration
@@ -65,7 +65,7 @@ class ZeroShot(nn.Module):
         if self.anchors is None:
             return Output(None, v, (None,) * 4, None)
         v = v.to(self.anchors.dtype)
-        return Output(self.scale * v @ self.anchors.T, v, (None,) * 4, None)
+        return Output(self.scale * product(v, self.anchors.T), v, (None,) * 4, None)
 
 
 class AsksVLM(Method):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from labkit.losses import neighborhood_relation, rkd_angle, rkd_distance
+from labkit.losses import neighborhood_relation, rkd_angle, rkd_distance, semantic_image_alignment
 
 
 def rows(seed: int, b: int = 5, d: int = 4) -> Tensor:
@@ -131,3 +131,22 @@ def test_bad_shapes_are_named():
         neighborhood_relation(rows(0), rows(1, 5, 3))
     with pytest.raises(ValueError, match=r"1\.\.B-1"):
         neighborhood_relation(rows(0), rows(1), k=5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        rkd_distance,
+        rkd_angle,
+        neighborhood_relation,
+        lambda s, t: semantic_image_alignment(s, t, rows(2).float()),
+    ],
+    ids=["distance", "angle", "neighbours", "language"],
+)
+@pytest.mark.parametrize("b", [5, 80])  # from 65 samples on, distances come from a product
+def test_losses_ignore_autocast(loss, b: int):
+    s, t = rows(0, b).float(), rows(1, b).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(s, t)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, loss(s, t))
