@@ -38,6 +38,11 @@ def _answers(check: Check) -> list[tuple[str, object]]:
     return [("the reference", check.reference), *((m.name, m.answer) for m in check.misconceptions)]
 
 
+def _drawn(check: Check, seed: int) -> tuple:
+    with calls.isolated(seed):
+        return tuple(check.draw(seed))
+
+
 def _name(value) -> str:
     return getattr(value, "id", getattr(value, "name", None))
 
@@ -62,9 +67,15 @@ def test_draws_are_deterministic_and_differ(check: Check):
     for name, answer in _answers(check):
         first, again = (calls.see(check, answer, 0) for _ in range(2))
         assert first.same(again, check), name
-    if check.draw(0):
+    if _drawn(check, 0):
         first, other = (calls.see(check, check.reference, seed) for seed in (0, 1))
         assert not first.same(other, check), "two seeds give the same value: the draws are not generic"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("check", CHECKS, ids=_name)
+def test_every_seed_has_a_draw(check: Check):
+    assert len({len(_drawn(check, seed)) for seed in range(50)}) == 1
 
 
 @pytest.mark.parametrize(("check", "wrong"), MISCONCEPTIONS, ids=_name)
