@@ -467,10 +467,11 @@ print()
 print(tables.views(results, aviary, birdwatch))
 
 # %% [markdown]
-# **See:** the first table takes stage 1 apart at one setting for all rows. From the first to the second row it says what
-# *adapting* an intermediate is worth, from "labels alone" downwards what CLIP adds to that: read the two columns of
-# differences, for the network itself and for its student, and believe those whose interval excludes zero. The second says
-# what a small $V$ costs: it saves the tower's time in proportion.
+# **See:** from the first row to the second, *adapting* an intermediate is worth most of what there is: the student of a
+# "frozen" one stays more than ten points behind. From "labels alone" downwards is what CLIP adds to that, and none of these
+# differences excludes zero, for the network itself or for its student. So formula (4) does no harm here, and these seeds
+# can't tell it from plain fine-tuning. The second table says what a small $V$ costs, which saves the tower's time in
+# proportion: one view is too few, four can't be told from sixteen.
 #
 # ## 10 · Break it: lambda
 # Lines that end at 1, constants, no labels at all ($\lambda = 0$), no distillation ($\lambda = 1$), and the epoch's bare number.
@@ -491,8 +492,9 @@ show(
 # %% [markdown]
 # **See:** $\lambda = 0$ leaves the student's head without a teacher: its maps may be perfect, its answers are a guess. $\lambda =
 # 1$ is a student alone, and the bare epoch is nearly that: distillation that ends after two of its epochs is none, whatever
-# the method is called. Between these ends, ask which differences exclude zero before you call one line the best; and
-# compare the two stages: in the first, the labels reach the whole network at any $\lambda > 0$.
+# the method is called. Between these ends the four lines lie within a point of each other or little more: that there is
+# something to learn from both sides all along matters, its exact course doesn't. In the first stage not even the bare epoch
+# hurts: there the labels reach the whole network at any $\lambda > 0$, and CLIP added nothing that could be missed.
 #
 # ## 11 · Where does the student look?
 # The Aviary knows which parts tell a bird from its look-alikes. The **attention-on-part score** is the share of Grad-CAM that
@@ -528,9 +530,11 @@ fig = figures.plot_features(
 show(fig, "t-SNE maps of the same test images in the features of three students")
 
 # %% [markdown]
-# **See:** a cell of an 8x8 map covers more than a whole bill, so it can't say "on the leg" or "beside it": read a score against
-# its controls, not against 100 %, and a few pictures as examples. t-SNE makes clusters of nearly anything, and is no
-# measurement: the accuracies are.
+# **See:** whoever had a teacher looks at the telling parts a little more than the student alone, the intermediate most; but
+# all of them about as often as somebody who always looks at the middle, and less than one who looks anywhere on the bird. So
+# this student is not better because it found the telling parts. A cell of an 8x8 map covers more than a whole bill and can't
+# say "on the leg" or "beside it": read a score against its controls, not against 100 %, and a few pictures as examples.
+# t-SNE makes clusters of nearly anything, and is no measurement: the accuracies are.
 #
 # ## 12 · Review this public implementation
 # Shortened from a widely read explainer, "complete and runnable"; every smoke test in it passed. `cosine` gives $(B, C)$

@@ -13,6 +13,7 @@ from labkit import data, engine, models
 from labkit.bench import lab13, lab13_live, lab13_tables, pair, vlm
 from labkit.bench.grid import GRIDS
 from labkit.bench.results import MEASURED, Results
+from labkit.bench.stats import Interval
 from labkit.paths import shipped
 from labkit.profiles import preset, profile
 
@@ -316,6 +317,27 @@ def test_a_silenced_teacher_is_no_teacher():
     assert max(runs[lab13_tables.line(0.0, 0.0)].values()) < 0.1
     for name in (lab13_tables.line(0.0, 1.0), lab13_tables.line(0.5, 0.0, "epoch")):
         assert max(runs[name].values()) < usual
+
+
+@needs_results
+def test_sections_nine_and_eleven_say_what_the_runs_say():
+    results = lab13_tables.found("lab13")
+
+    def gain(first: dict, second: dict, measure: str) -> Interval:
+        rows = [results.select(**where) for where in (first, second)]
+        return lab13_tables.difference(*(lab13_tables.by_seed(row, measure) for row in rows))
+
+    labels, both = ({"experiment": "terms", "terms": name} for name in ("labels", "both"))
+    assert gain({"experiment": "terms", "terms": "frozen"}, labels, "test").mean < -0.1
+    for name in ("sia", "ira", "both"):
+        for measure in ("adapted", "test"):
+            assert not gain({"experiment": "terms", "terms": name}, labels, measure).excludes_zero
+    one, four = (gain({"experiment": "views", "views": v}, both, "test") for v in (1, 4))
+    assert one.mean < -0.03
+    assert one.excludes_zero > four.excludes_zero
+    scores, controls = lab13_tables.looks(results, lab13.settings(CPU))
+    assert min(scores["DAIT-F"]) > max(scores["student alone"])
+    assert max(max(row) for row in scores.values()) < controls["bird"]
 
 
 def test_looks_need_the_aviarys_parts():
