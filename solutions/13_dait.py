@@ -430,10 +430,12 @@ print(tables.students(aviary, birdwatch))
 #    its own favour) and Hinton's KD from a network as good as the intermediate, by intervals without zero. It is the
 #    *map* that does it: DAIT-L asks the same intermediate for its answers and stays behind.
 # 2. *What does CLIP add?* Compare "intermediate by labels alone": the same detour, no CLIP anywhere. That is what you guessed,
-#    and these seeds show no difference. Here the credit belongs to a pretrained network that was trained on the task and
-#    lends its maps; stage 1 hardly made it better (compare "teacher" with "DAIT's intermediate"). By their names, CLIP
-#    knows less of these species than generic weights and a few labels tell. Where it knows more, this row can turn out
-#    otherwise, and that is why it must be there.
+#    and at 6 and 10 labels these seeds show no difference. Here the credit belongs to a pretrained network that was trained on
+#    the task and lends its maps; stage 1 hardly made it better (compare "teacher" with "DAIT's intermediate"). By their names,
+#    CLIP knows less of these species than generic weights and a few labels tell. At 20 labels the row without CLIP even leads,
+#    by an interval without zero. Don't blame CLIP at once: each row keeps the settings chosen for it at 6 labels, and DAIT-F's
+#    sums the map's channels where the control (and *DAIT-F + PAND's anchors*, which keeps up) averages them. Where a model
+#    knows more, this row can turn out otherwise, and that is why it must be there.
 # 3. *Need there be a teacher at all?* The pretrained student, fine-tuned, is as good without any. Where such weights exist for
 #    your student, that is the row to beat; DAIT's gain over the student alone is what starting from nothing costs.
 #
