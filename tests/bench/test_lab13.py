@@ -340,6 +340,19 @@ def test_sections_nine_and_eleven_say_what_the_runs_say():
     assert max(max(row) for row in scores.values()) < controls["bird"]
 
 
+@needs_results
+def test_the_best_candidate_need_not_have_the_best_student():
+    """Section 8."""
+    runs = lab13_tables.by_candidate(lab13_tables.found("intermediates"))
+    its_own, its_student = (
+        {name: sum(run[measure] for run in rows) / len(rows) for name, rows in runs.items()}
+        for measure in ("adapted", "test")
+    )
+    best = max(its_own, key=its_own.get)
+    assert best == "resnet_narrow"
+    assert its_student[best] < min(its_student["small"], its_student["mid"]) - 0.1
+
+
 def test_looks_need_the_aviarys_parts():
     split = data.load("aviary", size="mini").test
     assert lab13.parts(split).any()
