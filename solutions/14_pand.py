@@ -469,7 +469,7 @@ if results.rows:
 # The labs before, on one table: same students, budget and tuning effort. First the model itself and the intermediates, then
 # the students. *DAIT-F + PAND's anchors* takes the calibrated anchors into DAIT's first stage and leaves the neighbourhood
 # term out.
-
+#
 # The second table asks whose words it takes: PAND's student with anchors of four origins, the neighbourhood term included.
 
 # %% tags=["nbval-check-output"]
@@ -477,8 +477,10 @@ print(tables.comparison(compared, p.reported), "\n")
 print(tables.prompts(results))
 
 # %% [markdown]
-# **See:** two questions have different answers. Among the methods that ask the model *directly*, what does PAND add to VL2Lite,
-# and does the interval of that difference contain zero? (VL2Lite's runs scatter; the 2x2 above is the sharper test.) And how far are all of them from the rows with a network of
+# **See:** two questions have different answers. Among the methods that ask the model *directly*, PAND adds nothing to VL2Lite
+# that three seeds can tell: the interval of the printed difference contains zero, and so it does at 10 and 20 labels
+# (`data/results/aviary-vlm.md`). The 2x2's first row is not VL2Lite: PAND's text term weighs twice as much there, which on
+# average costs about what both halves then give back. And how far are all of them from the rows with a network of
 # *pretrained* weights, be it between model and student (DAIT), in place of the model (Hinton's KD from the teacher), or the
 # student itself? In this miniature those lie above, most of them far, and DAIT's control, whose intermediate never heard the model,
 # lies with DAIT: with good generic features at hand, a few labels are worth more than this model's opinion. Where no such
@@ -524,11 +526,12 @@ if "weight" in swept:
     show(fig, "Test accuracy over the weight of the neighbourhood term, from none to far too much")
 
 # %% [markdown]
-# **See:** with $k$ at its end there are no neighbourhoods any more, only all pairs of a batch, and the student is no worse for
-# it. So what helped were the *relations*, and not that they are between neighbours; section 6 gave a reason why far pairs
-# may even say more. A paper that sweeps $k$ up to 7 can't see this. The weight has a broad middle, and an end at which the
-# labels and the alignment are hardly heard: the last step down is clear of zero. Another temperature for
-# the teacher's logits in formula (5) makes no difference that three seeds can tell.
+# **See:** one neighbour is too few, by a step clear of zero. With $k$ at its end there are no neighbourhoods any more, only all
+# pairs of a batch, and the student is no worse for it. So what helped were the *relations*, and not that they are between
+# neighbours; section 6 gave a reason why far pairs may even say more. A paper that sweeps $k$ up to 7 can't see this. A little
+# weight is better than none, by a step clear of zero; then comes a broad middle, and an end at which the labels and the
+# alignment are hardly heard: the mean falls by nine points, but the seeds scatter too widely to be sure of how many. Another
+# temperature for the teacher's logits in formula (5) makes no difference that three seeds can tell.
 #
 # ## 11 · Find the bug
 # The public code of this method trains its student for 300 epochs, with AdamW and a cosine. Its configuration holds the
