@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from labkit.bench import lab14, lab14_tables, pair, read_results, vlm
+from labkit.bench import lab14, lab14_tables, pair, paired, read_results, vlm
 from labkit.bench.results import MEASURED, Results
 from labkit.losses import neighborhood_relation
 from labkit.paths import shipped
@@ -202,3 +202,17 @@ def test_calibrated_anchors_beat_the_sentence_they_started_from():
     where = {"experiment": "anchors"}
     gain = read_results("lab14").gain(where | {"method": "calibrated"}, where | {"method": "fixed"})
     assert gain.mean > 0
+
+
+@needs_results
+def test_what_section_eight_says():
+    """Both halves together are clear of zero, neither is alone; against VL2Lite PAND is not, at any budget."""
+    results = read_results("lab14")
+    runs = {half: results.values(experiment="halves", method=half) for half in lab14_tables.HALVES}
+    gains = {half: paired(runs[half], runs["baseline"]) for half in runs if half != "baseline"}
+    assert gains.pop("both").excludes_zero
+    assert not any(gain.excludes_zero for gain in gains.values())
+    compared = read_results("aviary-vlm")
+    for per_class in (6, 10, 20):
+        where = {"experiment": "main", "per_class": per_class}
+        assert not compared.gain(where | {"method": "pand"}, where | {"method": "vl2lite"}).excludes_zero
