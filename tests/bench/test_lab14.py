@@ -206,7 +206,7 @@ def test_calibrated_anchors_beat_the_sentence_they_started_from():
 
 @needs_results
 def test_what_section_eight_says():
-    """Both halves together are clear of zero, neither is alone; against VL2Lite PAND is not, at any budget."""
+    """Both halves together are clear of zero, neither is alone; PAND against VL2Lite at no budget."""
     results = read_results("lab14")
     runs = {half: results.values(experiment="halves", method=half) for half in lab14_tables.HALVES}
     gains = {half: paired(runs[half], runs["baseline"]) for half in runs if half != "baseline"}
