@@ -537,7 +537,7 @@ fig = figures.plot_features(
 show(fig, "t-SNE maps of the same test images in the features of three students")
 
 # %% [markdown]
-# **See:** whoever had a teacher looks at the telling parts a little more than the student alone, the intermediate most; but
+# **See:** whoever had a teacher looks at the telling parts a little more than the student alone; but
 # all of them about as often as somebody who always looks at the middle, and less than one who looks anywhere on the bird. So
 # this student is not better because it found the telling parts. A cell of an 8x8 map covers more than a whole bill and can't
 # say "on the leg" or "beside it": read a score against its controls, not against 100 %, and a few pictures as examples.

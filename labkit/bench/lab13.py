@@ -31,7 +31,8 @@ TERMS = {
     "ira": {"sia_weight": 0.0},
     "frozen": None,
 }
-STUDENTS = ("scratch", "direct", "dait-f")  # whose looks and features are compared
+STUDENTS = ("scratch", "direct", "dait-f")  # whose features are drawn
+LOOKING = (*STUDENTS, "pand", "intermediate")  # whose looks are compared
 CONTROLS = ("chance", "centre", "bird", "best")
 _FIELDS = ("experiment", "method", "seed", "per_class")
 
@@ -60,7 +61,7 @@ def _of_seed(s: SimpleNamespace, seed: int) -> Iterator[dict[str, Any]]:
         for k, b in lines:
             yield job(experiment, "dait-f", k=float(k), b=float(b), e="progress")
         yield job(experiment, "dait-f", k=float(s.raw[0]), b=float(s.raw[1]), e="epoch")
-    for method in (*STUDENTS, "intermediate", *CONTROLS):
+    for method in (*LOOKING, *CONTROLS):
         yield job("looks", method)
     for views in s.views_tried:
         yield job("views", "dait-f", views=views)
@@ -155,7 +156,7 @@ def _between(profile: Profile, seed: int, asked: str) -> Classifier:
 
 @cache
 def trained(profile: Profile, method: str, seed: int) -> Classifier:
-    """One of STUDENTS, or 'intermediate', with the comparison's chosen options."""
+    """One of LOOKING, with the comparison's chosen options."""
     from . import pair
     from .matrix_rows import KINDS
 
