@@ -469,7 +469,7 @@ print(tables.gains(results, tables.HALVES, ["student alone", "VL2Lite"], f"{p.re
 
 # %% [markdown]
 # **See:** start with CLIP's own row: a student that passes it has put two sources together, six photographs and what CLIP
-# says of them. KD and VL2Lite do on average; the first column of differences says how surely (a
+# says of them. VL2Lite does at six labels, KD lands on CLIP's own line; the first column of differences says how surely (a
 # number without ± is of one seed). Then the points of the student
 # **alone**: by one and the same recipe it lands far apart from seed to seed, which is why a difference from it can be large
 # and its interval contain zero all the same. Count what is left of the scatter when CLIP is asked. RKD(CLIP) is steady,
@@ -480,9 +480,9 @@ print(tables.gains(results, tables.HALVES, ["student alone", "VL2Lite"], f"{p.re
 # In the second table, look at *label smoothing*, whose seeds scatter less than the student's alone: VL2Lite's lead over it
 # excludes zero, so softness does not explain it. The *visual half alone* is the worst row, worse on average than the
 # student who asked nobody, and its interval is so wide because one of its seeds ended near chance: section 4's target that
-# can be bought, with hardly any weight on the labels to stop it. The *linguistic half alone* does what the whole does. And
-# *held still*, a visual target that is almost one point does as well as one that opens up (both differences contain zero). So
-# what VL2Lite gains here it owes to the texts, and not to the image space that it also claims to teach.
+# can be bought, with hardly any weight on the labels to stop it. The *linguistic half alone* does most of what the whole does.
+# With the target *held still*, almost one point, the mean is lower, too. Both differences contain zero: three seeds can't tell
+# whether the image space that VL2Lite also claims to teach adds anything to the texts.
 #
 # ## 8 · Where does the student look?
 # **Why.** Look-alikes differ in one or two small parts. A student that has understood the species should look *there*. Papers
@@ -515,8 +515,8 @@ for method in ("kd_clip", "vl2lite"):
     print(f"{KINDS[method].words} minus {KINDS['scratch'].words}, points, paired: {gap}")
 
 # %% [markdown]
-# **See:** who asks CLIP looks at the telling parts a little more than the student alone; of the two paired differences only KD's
-# excludes zero. But read on. The share is about what a blob in the middle of every picture gets. Nearly all of it is in the
+# **See:** who asks CLIP looks at the telling parts a little more than the student alone; both paired differences exclude zero,
+# VL2Lite's barely. But read on. The share is about what a blob in the middle of every picture gets. Nearly all of it is in the
 # network's own *mean map*: it knows where such parts usually are, hardly where they are on this bird. And a look spread evenly
 # over the bird would find more of them. The pictures above suggest a story; counted, it shrinks to this. Two things blunt the
 # measure: a cell of so coarse a map covers more than a bill (*best* is what it could reach), and Grad-CAM shows where evidence
