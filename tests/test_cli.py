@@ -246,6 +246,9 @@ def test_ctrl_c_is_exit_code_130(tmp_path: Path):
             assert new, shown.decode()
             shown += new
         process.send_signal(signal.SIGINT)
-        shown += process.communicate(timeout=60)[0]
+        try:
+            shown += process.communicate(timeout=60)[0]
+        finally:
+            process.kill()  # else the block waits for a process that hangs
     assert process.returncode == 130, shown.decode()
     assert b"Traceback" not in shown

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import LabkitError, unknown
-from .pool import pool
+from .pool import pool, told
 
 if TYPE_CHECKING:
     from ..engine import Evaluation
@@ -131,15 +131,8 @@ def _in_processes(what: str, seeds: int, out: Path, workers: int, say: Say) -> l
     messages = get_context("spawn").SimpleQueue()
     with pool(workers, _connect, messages) as executor:
         futures = [executor.submit(_seed, what, seed, out) for seed in range(seeds)]
-        for future in futures:
-            future.add_done_callback(lambda _: messages.put(None))
-        left = seeds
-        while left:
-            words = messages.get()
-            if words is None:
-                left -= 1
-            else:
-                say(words)
+        for words in told(messages, futures):
+            say(words)
         return [future.result() for future in futures]
 
 

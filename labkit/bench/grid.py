@@ -21,7 +21,7 @@ from .. import manifest
 from ..errors import LabkitError, unknown
 from ..paths import shipped
 from ..profiles import profile
-from .pool import pool
+from .pool import pool, told
 from .results import MEASURED, Results
 
 if TYPE_CHECKING:
@@ -113,18 +113,11 @@ def fill(
 def _run(grid: str, missing: list[Job], setting: Any, workers: int, results: Results, path: Path) -> None:
     from tqdm.auto import tqdm
 
-    finished = get_context("spawn").SimpleQueue()  # rows, and None for every group that ends
+    finished = get_context("spawn").SimpleQueue()  # rows
     bar = tqdm(total=len(missing), unit="run", disable=bool(os.environ.get("LABKIT_QUIET")))
     with pool(workers, _connect, finished) as executor, bar:
         futures = [executor.submit(_group, grid, group, setting) for group in groups(grid, missing, workers)]
-        for future in futures:
-            future.add_done_callback(lambda _: finished.put(None))
-        left = len(futures)
-        while left:
-            row = finished.get()
-            if row is None:
-                left -= 1
-                continue
+        for row in told(finished, futures):
             results.rows.append(row)
             results.save(path)
             bar.update()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from multiprocessing.queues import SimpleQueue
+from typing import Any
 
 
 @contextmanager
@@ -27,6 +29,20 @@ def pool(
             worker.terminate()
         raise
     executor.shutdown()
+
+
+def told(messages: SimpleQueue, futures: Iterable[Future]) -> Iterator[Any]:
+    """What the workers put into `messages`, until all of these futures are done.
+
+    This process only reads: a worker that is stopped while it writes takes the queue's lock with it, and
+    whoever wanted to write after it would wait for ever.
+    """
+    left = set(futures)
+    while left or not messages.empty():
+        if messages.empty():
+            left = wait(left, timeout=0.1).not_done
+        else:
+            yield messages.get()
 
 
 def _begin(start: Callable[..., None] | None, arguments: tuple) -> None:
