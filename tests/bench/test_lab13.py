@@ -353,6 +353,19 @@ def test_the_best_candidate_need_not_have_the_best_student():
     assert its_student[best] < min(its_student["small"], its_student["mid"]) - 0.1
 
 
+@needs_results
+def test_every_student_learns_more_by_way_of_the_one_between():
+    """Section 7's second table."""
+    results, s = lab13_tables.found("aviary-vlm"), lab13.settings(CPU)
+    for student in s.roster["students"]:
+        where = {"experiment": "roster", "student": student, "per_class": s.roster["per_class"]}
+        if student == s.student["name"]:
+            where = {"experiment": "main", "per_class": s.roster["per_class"]}
+        gain = results.gain(where | {"method": "dait-f"}, where | {"method": "vl2lite"})
+        assert gain.excludes_zero
+        assert gain.mean > 0
+
+
 def test_looks_need_the_aviarys_parts():
     split = data.load("aviary", size="mini").test
     assert lab13.parts(split).any()
