@@ -115,7 +115,7 @@ def calibrated(
         out: file or folder to write to; one with the same settings is read instead.
         progress: show a bar.
     """
-    from ..methods import calibrate, read_calibration
+    from ..methods import calibrate
 
     options = dict(getattr(s, "calibration", {}))
     key = pair.key_of(s.data, s.vlm, s.prompts, options, seed, per_class)
@@ -136,8 +136,6 @@ def calibrated(
         progress=progress,
         **options,
     )
-    if out is not None:  # the very numbers that going on will read
-        made.text = read_calibration(out).text
     return made
 
 
