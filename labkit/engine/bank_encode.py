@@ -65,7 +65,8 @@ class Encoding:
         dtype = parameter.dtype if parameter.is_floating_point() else torch.float32
         for batch in source:
             with torch.inference_mode(), torch.autocast(self.device.type, self.cast, enabled=bool(self.cast)):
-                named = _named(self.encoder(batch.image.to(dtype)), self.outputs)
+                images = batch.image.to(dtype, memory_format=torch.channels_last)
+                named = _named(self.encoder(images), self.outputs)
             yield {name: self._rows(name, value, batch) for name, value in named.items()}
 
     def _rows(self, name: str, value: Tensor, batch: Batch) -> np.ndarray:

@@ -122,7 +122,7 @@ def predict(
     logits = []
     try:
         for batch in batches(split, batch_size, device=parameter.device, rank=rank, world=world):
-            output = model(batch.image.to(dtype))
+            output = model(batch.image.to(dtype, memory_format=torch.channels_last))
             logits.append((output if isinstance(output, Tensor) else output.logits).float().cpu())
     finally:
         for module, mode in modes.items():
