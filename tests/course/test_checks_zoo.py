@@ -19,19 +19,26 @@ MISCONCEPTIONS = [(check, wrong) for check in CHECKS for wrong in check.misconce
 FUNCTIONS = [check for check in CHECKS if callable(check.reference) and check.observe is None]
 
 
+@pytest.fixture(scope="session")
+def seen() -> dict[tuple[str, int, int], calls.Seen]:
+    """What known answers said, by check, answer and seed."""
+    return {}
+
+
 @pytest.fixture
-def known_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def known_once(seen: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """A known answer is called once for each seed: judging n of them would call each of them n times."""
-    monkeypatch.setattr(calls, "see", _seen)
+    really = calls.see
 
+    def once(check: Check, answer: object, seed: int) -> calls.Seen:
+        if not any(answer is known for _, known in _answers(check)):
+            return really(check, answer, seed)
+        key = check.id, id(answer), seed
+        if key not in seen:
+            seen[key] = really(check, answer, seed)
+        return seen[key]
 
-def _seen(check: Check, answer, seed: int, *, really=calls.see, kept={}) -> calls.Seen:  # noqa: B006
-    if not any(answer is known for _, known in _answers(check)):
-        return really(check, answer, seed)
-    key = check.id, id(answer), seed
-    if key not in kept:
-        kept[key] = really(check, answer, seed)
-    return kept[key]
+    monkeypatch.setattr(calls, "see", once)
 
 
 def _answers(check: Check) -> list[tuple[str, object]]:
