@@ -97,8 +97,8 @@ def begin(s: SimpleNamespace, method: str, module: DataModule, device: torch.dev
     def measure(net: Classifier, split: str) -> float:
         return engine.evaluate(net, parts[split]).accuracy
 
-    dtype = torch.float32 if recipe.precision == "fp32" else torch.bfloat16
-    return Live(student, optimizer, rates, rounds, measure, n, dtype)
+    cast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.mixed_precision(torch.device(device)))
+    return Live(student, optimizer, rates, rounds, measure, n, cast or torch.float32)
 
 
 def flat(split: ImageSet, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -238,6 +238,7 @@ def test_a_live_run_has_all_its_steps(small: Small):
 
 def test_a_step_of_a_live_run_moves_the_rate_and_computes_in_its_precision(small: Small):
     s = small.lab(3)
+    s.training = {**s.training, "precision": "bf16"}
     live = lab03_live.begin(s, "hinton", pair.few(s, s.per_class, 0), "cpu")
     seen = []
 
