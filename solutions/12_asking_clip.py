@@ -655,7 +655,9 @@ print(f"Back to your guess: {my_guess}; the best row of section 7's figure is: {
 # VL2Lite's own 71.38. One run each, no intervals. The checkpoint is chosen on what is in fact the test split. 64.95 for a
 # fine-tuned ResNet-18 is low: with a well tuned recipe one would expect clearly more, so that a part of every gain may be
 # recipe. No table names CLIP's zero-shot accuracy beside its students, or $s$ and $T$ of KD(CLIP) and RKD(CLIP), which are
-# therefore reconstructed here. Another competitor in these tables, RISE, is not implemented in this course.
+# therefore reconstructed here. Another competitor in these tables is RISE (Huang et al., *A sentence speaks a thousand
+# images*, ICCV 2023, arXiv 2309.12530), built for domain generalisation: this course does not implement it, and its figures
+# are left out because they couldn't be checked against their source.
 #
 # ## Read on
 # - Jang et al., *VL2Lite: task-specific knowledge distillation from large vision-language models to lightweight networks*,
