@@ -1,7 +1,8 @@
 """`labkit demo`: a few networks trained for each seed, side by side in processes; a table and a report.
 
 A demo is a module with `SEEDS`, `METHODS` (the trained students in words), `ROWS` (those and what stands
-beside them), `train(seed, out, say)`, which returns a `Trained` for each row, and `table`, `claim` and
+beside them), `PARTS` (its rows in groups that don't need each other, each the work of one process),
+`train(rows, seed, out, say)`, which returns a `Trained` for each of these rows, and `table`, `claim` and
 `figures` of all runs.
 """
 
@@ -104,7 +105,7 @@ def accuracies(runs: Runs, row: str) -> list[float]:
 
 
 def _train(what: ModuleType, seeds: int, out: Path) -> Runs:
-    """All seeds, as many at a time as there are cores; each process computes with one thread.
+    """All parts of all seeds, as many at a time as there are cores; each process computes with one thread.
 
     The steps take milliseconds: a second thread gains little there and, beside other programs, loses tenfold.
     """
@@ -112,7 +113,8 @@ def _train(what: ModuleType, seeds: int, out: Path) -> Runs:
 
     from ..data.loader import one_thread
 
-    workers = min(seeds, os.cpu_count() or 1)
+    jobs = [(rows, seed, out) for seed in range(seeds) for rows in what.PARTS]
+    workers = min(len(jobs), os.cpu_count() or 1)
     with tqdm(total=seeds * len(what.ROWS), unit="run", desc="demo") as bar:
 
         def say(words: str) -> None:
@@ -121,16 +123,16 @@ def _train(what: ModuleType, seeds: int, out: Path) -> Runs:
 
         if workers == 1:
             with one_thread():
-                every = [what.train(seed, out, say) for seed in range(seeds)]
+                every = [what.train(*job, say) for job in jobs]
         else:
-            every = _in_processes(what.__name__, seeds, out, workers, say)
-    return {row: [trained[row] for trained in every] for row in what.ROWS}
+            every = _in_processes(what.__name__, jobs, workers, say)
+    return {row: [trained[row] for trained in every if row in trained] for row in what.ROWS}
 
 
-def _in_processes(what: str, seeds: int, out: Path, workers: int, say: Say) -> list[dict[str, Trained]]:
+def _in_processes(what: str, jobs: list[tuple], workers: int, say: Say) -> list[dict[str, Trained]]:
     messages = get_context("spawn").SimpleQueue()
     with pool(workers, _connect, messages) as executor:
-        futures = [executor.submit(_seed, what, seed, out) for seed in range(seeds)]
+        futures = [executor.submit(_part, what, *job) for job in jobs]
         for words in told(messages, futures):
             say(words)
         return [future.result() for future in futures]
@@ -141,5 +143,5 @@ def _connect(messages: SimpleQueue) -> None:
     _messages = messages
 
 
-def _seed(what: str, seed: int, out: Path) -> dict[str, Trained]:
-    return importlib.import_module(what).train(seed, out, _messages.put)
+def _part(what: str, rows: tuple[str, ...], seed: int, out: Path) -> dict[str, Trained]:
+    return importlib.import_module(what).train(rows, seed, out, _messages.put)

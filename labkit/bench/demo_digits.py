@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ METHODS = {
     "scratch": "student alone",
 }
 ROWS = {"teacher": "teacher, all labels"} | METHODS
+PARTS = (tuple(ROWS),)
 
 
-def train(seed: int, out: Path, say: Say) -> dict[str, Trained]:
-    """The teacher of one seed and a student for each method."""
+def train(rows: Sequence[str], seed: int, out: Path, say: Say) -> dict[str, Trained]:
+    """The teacher of one seed and a student for each method; `rows` are all rows."""
     from .. import data, engine
     from ..profiles import profile
     from . import lab01

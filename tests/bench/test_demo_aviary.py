@@ -18,7 +18,13 @@ from labkit.profiles import preset
 def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """The demo's settings with networks and steps for a test."""
     recipe = {"steps": 3, "batch_size": 32, "lr": 0.01}
-    small = {"data": {"name": "aviary", "size": "mini"}, "per_class": 2, "views": 1, "training": recipe}
+    small = {
+        "data": {"name": "aviary", "size": "mini"},
+        "per_class": 2,
+        "views": 1,
+        "looked_at": 2,
+        "training": recipe,
+    }
     small |= {"intermediate": {"name": "tiny", "weights": "pretrained"}}
     small |= {"intermediate_training": recipe | {"head_share": 0.5}}
     s = SimpleNamespace(**vars(demo_aviary.setting()) | small)
@@ -58,7 +64,7 @@ def test_files_table_and_report(short: SimpleNamespace, tmp_path: Path, capsys: 
 
 def test_what_a_seed_tells(short: SimpleNamespace, tmp_path: Path):
     said: list[str] = []
-    found = demo_aviary.train(3, tmp_path, said.append)
+    found = demo_aviary.train(list(demo_aviary.ROWS), 3, tmp_path, said.append)
     assert list(found) == list(demo_aviary.ROWS)
     assert len(said) == len(demo_aviary.ROWS)
     assert all(words.startswith("seed 3: ") for words in said)
@@ -80,3 +86,4 @@ def test_settings_are_those_of_the_comparison():
     assert s.methods == all_of_it.methods
     assert s.training == all_of_it.training | {"steps": demo_aviary.STEPS}
     assert set(demo_aviary.METHODS) < set(s.methods)
+    assert sorted(row for part in demo_aviary.PARTS for row in part) == sorted(demo_aviary.ROWS)
