@@ -60,7 +60,7 @@ print(Table(["", "labels per species", "test accuracy, %"], gap, note=note))
 # laptop's CPU, about 20 on a GPU with the `gpu` profile (CUB-200, a ViT-B-16 and a ResNet-18; its tables remain those of
 # the miniature). The runs over many seeds were computed for you; each table names its command.
 #
-# **Predict.** Three ways of asking: CLIP's *answers* (KD), how the images *lie to each other* in CLIP's space (RKD), or its
+# **Predict.** Three ways of asking: CLIP's *answers* (KD), how *near the images are to each other* in CLIP's space (RKD), or its
 # images *and* texts (VL2Lite). Which helps this student most, and is any of them worth as much as starting the same student
 # from weights that were pretrained on other birds? Write down your guess; we come back to it.
 
@@ -165,7 +165,7 @@ print(
 # miniature has hardly moved its scale in training; large CLIPs learn about 100.) At the other end the target becomes a
 # hard label, and CLIP's mistakes become truths. Section 9 sweeps this.
 #
-# ## 2 · RKD(CLIP): how the images lie to each other
+# ## 2 · RKD(CLIP): how far apart the images are
 # Lab 05 is about this method, so here only what it asks: not *where* CLIP puts an image but how far apart it puts two
 # of them. With $\psi_{ij}$ the distance of embeddings $i$ and $j$, divided by the mean distance in the batch, and
 # $\ell$ the Huber loss,
@@ -247,7 +247,7 @@ visual_loss = answer("12-visual-loss", visual_loss)
 # %% [markdown]
 # ## 4 · A target that comes to meet you
 # **Why.** If the target is learned too, the loss has two ways to fall: the student moves to the target, or the target to
-# the student. In the extreme the layer maps every image to one and the same vector, and the loss is zero without
+# the student. In the extreme student and layer map every image to one and the same vector, and the loss is zero without
 # anybody knowing anything: a *collapse*. The loss can't show it. So measure the target.
 #
 # **Formula.** The *spread* of rows $a$ $(N, D)$ is the variance of their directions: with unit rows $\hat a_n$,
@@ -603,9 +603,9 @@ print(f"Back to your guess: {my_guess}; the best row of section 7's figure is: {
 
 # %% [markdown] rubric="12-q-loss"
 # **Model answer.** The condensation layer is trained by the same loss, on the target's side: it can move towards what the
-# student already does, in the extreme to one vector for all images, as in section 4, where the student was frozen and the
-# loss fell all the same. Tell apart: (a) the spread of the condensed images over training, which falls towards 0 in a
-# collapse; (b) the same loss with the student frozen, or with the layer held still: how much falls without, or only
+# student already does; in the extreme both go to one vector for all images. In section 4 the student was frozen, and the
+# loss fell all the same, because the target came to it. Tell apart: (a) the spread of the condensed images over training,
+# which falls towards 0 in a collapse, or takes the student's own value if the target merely imitates it; (b) the same loss with the student frozen, or with the layer held still: how much falls without, or only
 # by, the student; (c) what the student can do: accuracy of its head or of its nearest condensed text on held-out images,
 # beside the student alone. The visual loss against an untouched target (RKD's distances, or L_txt, whose target is raw) is
 # also a fair answer.
@@ -634,7 +634,7 @@ print(f"Back to your guess: {my_guess}; the best row of section 7's figure is: {
 # - A loss whose target is trained can be paid by either side. The loss doesn't tell which; the target's spread does, and so
 #   does a frozen student. The text half can't be bought: its target is made in CLIP's raw space.
 # - $\lambda$ decides who is heard when. "One eighth" has two readings, and they are different methods.
-# - Asked for its answers or its texts, CLIP helps a student with few labels; asked only how images lie to each other, it does
+# - Asked for its answers or its texts, CLIP helps a student with few labels; asked only how far apart images are, it does
 #   not (section 7). Pretrained weights of the student's own, where they exist, are worth more than any of this.
 # - Four heat maps prove nothing. Counted, and beside the controls, the students look at the telling parts far less than
 #   the pictures suggest (section 8).
@@ -647,9 +647,9 @@ print(f"Back to your guess: {my_guess}; the best row of section 7's figure is: {
 # |---|---|---|---|---|---|---|---|
 # | no distillation (VL2Lite) | 64.95 | 50.98 | 67.80 | 70.03 | 57.01 | | |
 # | VL2Lite, its own paper | 71.38 | 55.87 | 72.40 | 77.09 | 63.26 | | |
-# | VL2Lite as DAIT's paper reports it | 71.38 | | | | | 50.32 | 60.87 |
+# | VL2Lite as DAIT's paper reports it (quoted from an explainer, lab 13) | 71.38 | | | | | 50.32 | 60.87 |
 # | VL2Lite as PAND's paper implies it | 72.69 | | | | | | |
-# | DAIT, its own paper | 79.77 | 67.44 | 78.10 | 88.96 | 74.38 | 66.33 | 74.39 |
+# | DAIT, its own paper (quoted likewise) | 79.77 | 67.44 | 78.10 | 88.96 | 74.38 | 66.33 | 74.39 |
 #
 # Caveats. **Two papers disagree on one baseline**: PAND reports 76.09 on CUB, "3.4 above VL2Lite", while DAIT's table has
 # VL2Lite's own 71.38. One run each, no intervals. The checkpoint is chosen on what is in fact the test split. 64.95 for a

@@ -82,15 +82,16 @@ show(
 # **Why.** Early on the teacher's advice is worth more than the labels of a few images; later the labels should have their
 # say. DAIT moves the weight along a line.
 #
-# **Formula.** With $E$ epochs of $S$ steps, at epoch $n$ and step $m$, both counted from 0:
+# **Formula.** With $N$ epochs of $S$ steps, at epoch $n$ and step $m$, both counted from 0:
 #
-# $$ \lambda = \mathrm{clip}(k\,e + b,\; 0,\; 1), \qquad e = \frac{n + m / S}{E} \in [0, 1) \tag{1} $$
+# $$ \lambda = \mathrm{clip}(k\,e + b,\; 0,\; 1), \qquad e = \frac{n + m / S}{N} \in [0, 1) \tag{1} $$
 #
 # $\lambda$ weighs the labels, $1 - \lambda$ the network. The paper's best is $k = 0.5$, $b = 0$; it also says that
 # $\lambda$ goes "towards 1", which takes $k + b = 1$. What $e$ is, its text leaves open; here it is the *share of the
-# stage that is done*, the only reading under which $k$ and $b$ have natural ranges.
+# stage that is done*, the only reading under which $k$ and $b$ have natural ranges. (The paper is known here through a
+# public explainer with code: *the explainer*, from now on.)
 #
-# **By hand.** $E = 10$, $S = 20$: at epoch 4, step 5, $e = (4 + 0.25)/10 = 0.425$ and $\lambda = 0.2125$ with $k = 0.5$,
+# **By hand.** $N = 10$, $S = 20$: at epoch 4, step 5, $e = (4 + 0.25)/10 = 0.425$ and $\lambda = 0.2125$ with $k = 0.5$,
 # $b = 0$.
 
 
@@ -172,7 +173,7 @@ sia = answer("13-sia", sia)
 # What CLIP says of one training image at three scales, and your loss for an answer that knows nothing.
 v_all = bank.features().to(device)  # (N, E), view 0 of every image
 scales = {
-    "s = 1: the article's": 1.0,
+    "s = 1: the explainer's": 1.0,
     "s = 14.3: where CLIP starts": 1 / 0.07,
     "s = 100: published CLIPs": 100.0,
 }
@@ -188,7 +189,8 @@ for name, s in scales.items():
 
 # %% [markdown]
 # **See:** divide cosines by $T = 2$, soften, and sixty species look alike: the loss at $s = 1$ is a rounding error, and
-# so would be its gradient. The article's formula has no $s$. It must have been there: without it, SIA is switched off.
+# so would be its gradient. The explainer's formula has no $s$, and
+# without one SIA is switched off; $s = 1/0.07$, where CLIP and VL2Lite have it, is this course's reconstruction.
 #
 # ## 3 · IRA: and where does it lie?
 # **Why.** SIA asks about the texts' directions only. IRA asks for the whole embedding, condensed to the intermediate's
@@ -248,8 +250,10 @@ show(fig, "Spread of the condensed images over training steps: one curve falls b
 assert held["both sides move"][-1] < 0.1 * held["stopped, and held by SIA"][-1]
 
 # %% [markdown]
-# **See:** nothing in the falling loss betrays the upper curve from the lower one; the *spread* does. (Here the "intermediate"
-# was noise, so that there was nothing to agree on.) Log the variance of every trained target.
+# **See:** the *spread* (1 minus the squared length of the mean direction, lab 12) falls by orders of magnitude where both
+# sides may move. The loss could not warn you: two equal constants make (3) zero. (Here the "intermediate" was noise, so that
+# there was nothing to agree on; and the held curve differs in two things, the stop-gradient and the SIA term.) Log the spread
+# of every trained target.
 #
 # ## 4 · Stage 1
 # **Formula.** Cross-entropy on the intermediate's own head, which sits on its backbone and not on $u$; SIA and IRA;
@@ -317,7 +321,7 @@ assert tests["intermediate"].accuracy > tests["CLIP"].accuracy, (
 #
 # $$ L_{\mathrm{SRA}} = \frac{1}{B\,C_T\,h\,w} \sum_{b,c,i,j} \big( \tilde M_{bcij} - M_{bcij} \big)^2 \tag{5} $$
 #
-# The article sums over channels, which is $C_T$ times as much: a weight of $C_T$ in the next section gives its form.
+# The explainer sums over channels, which is $C_T$ times as much: a weight of $C_T$ in the next section gives its form.
 #
 # **By hand.** One channel, a row of four places $1, 3, 0, 2$ against two places $2, 2$: pooled $2, 1$; squares $0, 1$; $L =
 # 0.5$.
@@ -347,14 +351,14 @@ sra = answer("13-sra", sra)
 
 # %% [markdown]
 # ## 6 · Stage 2
-# **Formula.** Labels and map, with $\lambda$ again and a weight $w$ for the map:
+# **Formula.** Labels and map, with $\lambda$ again and a weight $\beta$ for the map:
 #
-# $$ L_2 = \lambda\, \mathrm{CE}(z^s, y) + (1 - \lambda)\, w\, L_{\mathrm{SRA}}(\tilde M, M) \tag{6} $$
+# $$ L_2 = \lambda\, \mathrm{CE}(z^s, y) + (1 - \lambda)\, \beta\, L_{\mathrm{SRA}}(\tilde M, M) \tag{6} $$
 #
 # That is **DAIT-F**. **DAIT-L** has $T^2\,\mathrm{KL}$ of the logits (lab 01) in the map's place. The intermediate is
 # frozen: its maps were stored once, and come ready-made.
 #
-# **By hand.** $\lambda = 0.2$, CE $2.0$, SRA $0.5$, $w = 3$: $L_2 = 0.4 + 0.8 \cdot 3 \cdot 0.5 = 1.6$.
+# **By hand.** $\lambda = 0.2$, CE $2.0$, SRA $0.5$, $\beta = 3$: $L_2 = 0.4 + 0.8 \cdot 3 \cdot 0.5 = 1.6$.
 
 
 # %% exercise="13-stage-two" look="section 6, formula (6)"
@@ -456,7 +460,7 @@ show(fig, "The student's accuracy over the candidate's CKA with CLIP, and over t
 
 # %% [markdown]
 # **See:** biased CKA grows with the width, whatever the features are: beside each stands what pure noise of that width
-# gets. (VGG-13's 4096 dimensions look "similar" for no other reason.) Then ask what either axis tells you about the student.
+# gets. (So compare the unbiased column. Of the paper's candidates VGG-13, 4096 wide, would profit most.) Then ask what either axis tells you about the student.
 # The candidates' CKA with CLIP lies within four hundredths, and at nearly the same CKA one student is ten points behind the
 # other. The candidate's own accuracy, which costs a training, tells more; but the *best* candidate, `resnet_narrow`, has a poor
 # student, whose seeds scatter most. `small` and `mid` are built like the student, only wider: a map teaches whoever can draw
@@ -507,7 +511,9 @@ show(
 # ## 11 · Where does the student look?
 # The Aviary knows which parts tell a bird from its look-alikes. The **attention-on-part score** is the share of Grad-CAM that
 # lies on them. Beside it: *chance*, the parts' share of the picture; *centre*, somebody who always looks at the middle;
-# *bird*, somebody who knows the bird but not the telling parts.
+# *bird*, somebody who knows the bird but not the telling parts. Scores and pictures ask for the evidence for the *true*
+# species; in the pictures the telling parts are outlined, a colour says how many times an even map lies there, and underneath
+# stands what the network answered.
 
 # %%
 scores, controls = tables.looks(results, birdwatch)
@@ -521,7 +527,8 @@ better = (tests["DAIT"].predictions == tests["DAIT"].labels) & (
 pick = better.nonzero()[:, 0][:: max(1, int(better.sum()) // 3)][:3]
 few = birds.test.subset(pick)
 images = few.fetch(torch.arange(len(few)))
-seen = {name: grad_cam(net, images.to(device) / 255).cpu() for name, net in nets.items()}
+inputs, true = images.to(device) / 255, few.labels.to(device)
+seen = {name: grad_cam(net, inputs, true).cpu() for name, net in nets.items()}
 said = {name: [birds.classes[c].rsplit(" ", 1)[0] for c in tests[name].predictions[pick]] for name in nets}
 titles = [birds.classes[c].replace(" ", "\n") for c in few.labels.tolist()]
 fig = plot_looks(images, titles, seen, lab13.parts(few), said)
@@ -539,13 +546,13 @@ show(fig, "t-SNE maps of the same test images in the features of three students"
 
 # %% [markdown]
 # **See:** whoever had a teacher looks at the telling parts a little more than the student alone; but
-# all of them about as often as somebody who always looks at the middle, and less than one who looks anywhere on the bird. So
-# this student is not better because it found the telling parts. A cell of an 8x8 map covers more than a whole bill and can't
+# all of them about as often as somebody who always looks at the middle, and less than one who looks anywhere on the bird.
+# Nothing here shows that this student is better *because* it found the telling parts. A cell of an 8x8 map covers more than a whole bill and can't
 # say "on the leg" or "beside it": read a score against its controls, not against 100 %, and a few pictures as examples.
 # t-SNE makes clusters of nearly anything, and is no measurement: the accuracies are.
 #
 # ## 12 · Review this public implementation
-# Shortened from a widely read explainer, "complete and runnable"; every smoke test in it passed. `cosine` gives $(B, C)$
+# Shortened from the explainer, "complete and runnable"; every smoke test in it passed. `cosine` gives $(B, C)$
 # cosines.
 #
 # ```python
@@ -696,7 +703,8 @@ print(
 # - The generalist is asked by a middle-sized network that also has the labels; its maps, not CLIP's answers, reach the
 #   student.
 # - $\lambda$ needs a share of training as its argument; with a bare epoch the teacher is switched off.
-# - A target must be a constant of the raw space, with a scale: else it moves, collapses or is uniform.
+# - The loss that a target guides must not move it: take it from the raw space (SIA), or stop the gradient and hold the layer
+#   by a term of its own (IRA). And a softmax over cosines needs a scale.
 # - A spatial loss needs space: last maps, an adapter outside the student, no slicing.
 # - What CLIP adds is the difference to an intermediate trained with the labels alone, and to nothing else.
 #
@@ -711,10 +719,10 @@ print(
 #
 # With 30 and 50 % of CUB's labels: VL2Lite 50.32 and 60.87, DAIT 66.33 and 74.39.
 #
-# Read it with care. The numbers are quoted from an explainer of the article; no code of its authors was found, and
+# Read it with care. The numbers are quoted from the explainer; no code of its authors was found, and
 # $e$, the layers, the scale and the stop-gradients here are *reconstructed*. The baseline of 64.95 is low for an ImageNet-
 # pretrained ResNet-18, so part of the gain may be the recipe; there is no row of an intermediate trained by labels
-# alone. The text contradicts itself: 30 % of the data are said to beat VL2Lite's 77.09, beside a figure of 72.64; a mean gain of 12.63 on Aircraft, where the table's four gains average 14.60; a cosine schedule in
+# alone. The explainer contradicts itself: 30 % of the data are said to beat VL2Lite's 77.09, beside a figure of 72.64; a mean gain of 12.63 on Aircraft, where the table's four gains average 14.60; a cosine schedule in
 # the prose and steps in the code; $\lambda$ "towards 1" with $k = 0.5$ and $b = 0$, which ends at a half. And another paper
 # (lab 14's) implies 72.69 for VL2Lite on CUB.
 #

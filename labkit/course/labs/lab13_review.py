@@ -38,7 +38,7 @@ DEFECTS = (
     ),
     Defect(
         "SIA's target moves towards the intermediate",
-        (37, 39, 41),
+        (37, 36, 39, 41),  # 36: the texts, through a trained layer, too
         "v = f_img",
         "The target should be a constant of the raw space. Which line makes it out of a trained layer, or"
         " lets the gradient into it?",
@@ -170,8 +170,8 @@ REVIEW = Check(
     ),
     hints=(
         "Read the symptom, ask which quantity it is about, and find the line that makes this quantity.",
-        "The list follows no order. Sections 2 to 7 mend ten of the fourteen: compare line by line with what"
-        " you wrote there.",
+        "The list follows no order. Sections 1 to 6 and the opening cells mend ten of the fourteen: compare"
+        " line by line with what you wrote there.",
         "'The loss is a hundred times too small' would be the line with reduction='mean', not the one that"
         " prints the loss.",
     ),

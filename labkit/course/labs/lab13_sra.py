@@ -131,7 +131,7 @@ SRA = Check(
         Misconception(
             "the sum over channels",
             _form(factor=lambda s: s.shape[1]),
-            "That is the article's form, which grows with the intermediate's width and changes what lambda"
+            "That is the explainer's form, which grows with the intermediate's width and changes what lambda"
             " means. Formula (5) takes the mean over channels, too.",
         ),
         Misconception(

@@ -126,7 +126,7 @@ STAGE_TWO = Check(
         Misconception(
             "the weight left out",
             _variant(soft=lambda s, w: 1 - s),
-            "`weight` is not used: it turns the mean over channels into the article's sum, say.",
+            "`weight` is not used: it turns the mean over channels into the explainer's sum, say.",
         ),
         Misconception(
             "the weight on the labels, too",

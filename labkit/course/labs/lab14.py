@@ -15,12 +15,14 @@ from .lab14_js import DIVERGENCE
 from .lab14_objective import OBJECTIVE
 from .lab14_relation import RELATION
 
+_TWINS = (2, 4, 6)  # equal rows
+
 
 def _draw_neighbours(seed: int) -> tuple[Tensor, int]:
     """Logits with a common direction, three equal rows, and one that looks away from all others."""
     z = 1.5 * torch.randn(9, 5) + torch.tensor([2.0, 0.5, 0.0, -0.5, 1.0])
     z = z * (0.4 + 2 * torch.rand(9, 1))
-    z[4] = z[6] = z[2]
+    z[list(_TWINS)] = z[_TWINS[0]].clone()
     z[0] = -F.normalize(z[1:], dim=1).mean(0)
     return z, 3
 
@@ -35,6 +37,19 @@ def neighbours(teacher_logits: Tensor, k: int) -> Tensor:
     """Positions (B, k) of the k nearest rows of teacher_logits (B, C) by cosine, never the row itself."""
     cosines = similarity(teacher_logits).fill_diagonal_(-torch.inf)
     return cosines.topk(k, dim=1).indices
+
+
+def _observe_neighbours(answer: Any, z: Tensor, k: int) -> Any:
+    """The positions found; equal rows are as near as each other, so which of them is named says nothing."""
+    found = answer(z, k)
+    if not (isinstance(found, Tensor) and found.dtype == torch.long and found.shape == (len(z), k)):
+        return found
+    found = found.clone()
+    for i, row in enumerate(found):
+        twins = [j for j in _TWINS if j != i]
+        places = [place for place, j in enumerate(row.tolist()) if j in twins]
+        row[places] = torch.tensor(twins[: len(places)], dtype=torch.long)
+    return found
 
 
 def _without(cosines: Tensor, value: float) -> Tensor:
@@ -63,6 +78,7 @@ NEIGHBOURS = Check(
     minutes=8,
     difficulty=2,
     draw=_draw_neighbours,
+    observe=_observe_neighbours,
     reference=neighbours,
     misconceptions=(
         Misconception(

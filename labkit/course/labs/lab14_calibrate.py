@@ -169,7 +169,7 @@ CALIBRATE = Check(
         Misconception(
             "the rate of the next epoch",
             _wrong(rate=lambda e, n, lr: coop_rate(e + 1, n, lr, warmup=0)),
-            "The rate is one epoch ahead: formula (2) starts at lr, with e = 0.",
+            "The rate is one epoch ahead: formula (2) starts at lr, with n = 0.",
         ),
         Misconception(
             "a first epoch at a tiny rate",
