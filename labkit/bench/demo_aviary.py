@@ -43,10 +43,8 @@ METHODS = {
     "scratch": "student alone",
 }
 ROWS = {"zero-shot": "aviary-clip, zero-shot by name", "intermediate": "DAIT's intermediate"} | METHODS
-PARTS = (
-    ("zero-shot", "intermediate", "dait-f", "vl2lite"),
-    ("dait ce", "scratch"),
-)  # that ask the model or not
+# What asks the model, and what doesn't: about as long as each other.
+PARTS = (("zero-shot", "intermediate", "dait-f", "vl2lite"), ("dait ce", "scratch"))
 SHOWN = (3, 703, 1500, 2300)  # test images whose Grad-CAM is drawn, chosen before any training
 
 

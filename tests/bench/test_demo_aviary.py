@@ -85,5 +85,7 @@ def test_settings_are_those_of_the_comparison():
     assert s.per_class in all_of_it.budgets
     assert s.methods == all_of_it.methods
     assert s.training == all_of_it.training | {"steps": demo_aviary.STEPS}
+    between = all_of_it.intermediate_training | {"steps": demo_aviary.BETWEEN_STEPS}
+    assert s.intermediate_training == between
     assert set(demo_aviary.METHODS) < set(s.methods)
     assert sorted(row for part in demo_aviary.PARTS for row in part) == sorted(demo_aviary.ROWS)
