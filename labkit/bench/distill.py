@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LabkitError, LabkitWarning, MissingError
-from . import distill_vlm, pair
+from ..errors import LabkitError
+from . import distill_vlm
+from .distill_seed import OneSeed
 from .distill_settings import Asked, settings
 
 if TYPE_CHECKING:
     from ..data import DataModule
     from ..engine import Evaluation, Run
-    from ..models import Classifier
 
 
 @dataclass
@@ -113,8 +111,9 @@ def distill(
         )
     say = print if main else lambda *words: None
     found = Outcome(method)
-    for seed in range(seeds):
-        _seed(s, found, seed, per_class, own, out / f"seed{seed}", resume, say)
+    for number in range(seeds):
+        seed = OneSeed.of(s, found, number, per_class, out / f"seed{number}", resume, say)
+        _seed(seed, own)
     if main:
         from .distill_report import report
 
@@ -122,122 +121,22 @@ def distill(
     return found
 
 
-def _seed(
-    s: SimpleNamespace,
-    found: Outcome,
-    seed: int,
-    per_class: int | None,
-    own: dict[str, Any],
-    out: Path,
-    resume: bool,
-    say: Callable[..., None],
-) -> None:
-    """All networks of one seed."""
+def _seed(seed: OneSeed, own: dict[str, Any]) -> None:
+    """All networks of one seed; `own` are the method's options."""
     from .. import methods
     from ..engine import evaluate, load_run
 
-    module = pair.few(s, per_class, seed)
-    s = SimpleNamespace(**vars(s) | {"student": _sized(s.student, module)})
-    if seed == 0:
-        found.module = module
-        say(module.describe())
-
-    def note(name: str, words: str, test: Evaluation) -> None:
-        found.words[name] = words
-        found.tests.setdefault(name, []).append(test)
-        say(f"seed {seed}: {words}: {test.accuracy:.1%} test accuracy")
-        if name not in ("scratch", found.method) and test.accuracy < 2 / module.num_classes:
-            say(_near_chance(name, module.num_classes))
-
-    def network(net: dict[str, Any], role: str) -> Classifier | dict[str, Any]:
-        return _network(net, module, role)
-
+    s, found, out = seed.s, seed.found, seed.out
     guide = None
     if methods.asks_vlm(found.method):
-        own = distill_vlm.prepare(s, found.method, module, seed, per_class, own, out, resume, note, network)
+        own = distill_vlm.prepare(seed, own)
         if (out / "intermediate").is_dir():
             found.runs.setdefault("intermediate", []).append(load_run(out / "intermediate"))
     elif s.teacher["name"]:
-        guide = _teacher(s, module, seed, per_class, out / "teacher", resume)
-        note("teacher", f"teacher {s.teacher['name']}", evaluate(guide, module.test))
+        guide = seed.teacher()
+        seed.note("teacher", f"teacher {s.teacher['name']}", evaluate(guide, seed.module.test))
     for name in dict.fromkeys((found.method, "scratch")):
         teacher, options = (guide, own) if name == found.method else (None, s.alone)
-        run = _student(s, name, seed, per_class, teacher, out / name, resume, options)
+        run = seed.student(name, teacher, options)
         found.runs.setdefault(name, []).append(run)
-        note(name, f"student {s.student['name']}, {name}", evaluate(run.model, module.test))
-
-
-def _near_chance(name: str, classes: int) -> str:
-    """What is said of a network that guesses."""
-    words = f"  That is near chance ({1 / classes:.1%})"
-    if name in ("zero-shot", "calibrated"):
-        return f"{words}: it hardly knows these classes."
-    return f"{words}, so its student learns noise: train it longer, or name the folder of a trained run."
-
-
-def _student(
-    s: SimpleNamespace,
-    name: str,
-    seed: int,
-    per_class: int | None,
-    guide: Classifier | None,
-    out: Path,
-    resume: bool,
-    options: dict[str, Any],
-) -> Run:
-    recipe = {k: v for k, v in options.items() if k in pair.RECIPE}
-    own = {k: v for k, v in options.items() if k not in recipe}
-    method = pair.create(s, name, seed, per_class, guide=guide, **own)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LabkitWarning)  # a teacher near chance: said already
-        return pair.fit(s, method, seed, per_class, bank=bool(s.views), out=out, resume=resume, **recipe)
-
-
-def _teacher(
-    s: SimpleNamespace, module: DataModule, seed: int, per_class: int | None, out: Path, resume: bool
-) -> Classifier:
-    """The teacher of a seed: a finished run as it is, or a network adapted to the seed's labels."""
-    net = _network(s.teacher, module, "teacher")
-    if not isinstance(net, dict):
-        return net
-    told = dict(s.teacher_training)
-    if net["weights"] is None:
-        told |= {"head_share": 0.0}
-    own = SimpleNamespace(**vars(s) | {"teacher_training": told})
-    return pair.adapted(own, seed, per_class, net, out=out, resume=resume)[0]
-
-
-def _network(net: dict[str, Any], module: DataModule, role: str) -> Classifier | dict[str, Any]:
-    """The network of a finished run, frozen; or options of `build` for one to be trained."""
-    name = net["name"]
-    if not Path(name).is_dir():
-        if os.sep in name and not name.startswith("torchvision/"):
-            raise MissingError(f"There is no folder {name} with a run, and no network of that name.")
-        return {**_sized(net, module), "weights": net.get("weights") or _weights(name, module)}
-    from ..engine import load_run
-
-    run = load_run(Path(name))
-    learnt = run.config.get("data", {}).get("classes", [])
-    if run.model.num_classes != module.num_classes or (learnt and tuple(learnt) != tuple(module.classes)):
-        raise LabkitError(
-            f"The {role} in {name} knows {run.model.num_classes} classes ({_few(learnt)}), but"
-            f" '{module.name}' has {module.num_classes} ({_few(module.classes)}): name one of these."
-        )
-    return run.model.requires_grad_(False).eval()
-
-
-def _few(names: Any) -> str:
-    return ", ".join(list(names)[:3]) + ", ..." * (len(names) > 3)
-
-
-def _sized(net: dict[str, Any], module: DataModule) -> dict[str, Any]:
-    """The network for this data's channels and size, where its preset doesn't say."""
-    return {"in_chans": module.channels, "image_size": module.image_size, **net}
-
-
-def _weights(name: str, module: DataModule) -> str | None:
-    """'pretrained' unless the network is one of ours that ships without, or for other channels."""
-    from ..models.registry import own_names
-    from ..models.shipped import SHIPPED
-
-    return None if name in own_names() and (name not in SHIPPED or module.channels != 3) else "pretrained"
+        seed.note(name, f"student {s.student['name']}, {name}", evaluate(run.model, seed.module.test))

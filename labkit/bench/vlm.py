@@ -214,6 +214,16 @@ def _learner(
     return methods.create("dait", student=student, teacher=load(s), intermediate=built, only=1, **options)
 
 
+def first_stage(method: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of `intermediate` among those of 'dait' or 'takd_clip', and the others."""
+    others = {k: v for k, v in options.items() if k != "stage1"}
+    if method == "dait":
+        first = {k: others.pop(k) for k in FIRST if k in others}
+    else:
+        first = {k: others[k] for k in ("temperature", "hard_weight") if k in others} | {"method": "kd_clip"}
+    return first | dict(options.get("stage1", {})), others
+
+
 def arranged(
     s: SimpleNamespace,
     method: str,
@@ -233,21 +243,16 @@ def arranged(
     """
     options = dict(options)
     anchors = options.pop("anchors", "calibrated" if method == "pand" else "fixed")
-    first = dict(options.pop("stage1", {}))
     between = {"dait": "intermediate", "takd_clip": "assistant"}.get(method)
     if between and (method != "dait" or options.get("only", 2) == 2):
         net = options.pop(between, None)
-        if method == "dait":
-            first = {k: options.pop(k) for k in FIRST if k in options} | first
-            options["only"] = 2
-        else:
-            first = {k: v for k, v in options.items() if k in ("temperature", "hard_weight")} | first
-            first["method"] = "kd_clip"
+        first, options = first_stage(method, options)
         if net is None or isinstance(net, str | dict):
             net, _ = intermediate(s, seed, per_class, net=net, anchors=anchors, **first)
         if method == "dait":
-            return method, None, options | {"intermediate": net}
+            return method, None, options | {"only": 2, "intermediate": net}
         return "takd", net, options | {"assistant": []}
+    first = options.pop("stage1", {})
     if method == "dait":
         options = {**getattr(s, "stage1", {}), **options, **first}
     words, _ = _anchors(s, seed, per_class, anchors)
