@@ -99,7 +99,8 @@ def timed(
 
 def steps_of(method: Timed, module: DataModule, batch: int, steps: int, **options: object) -> list[float]:
     """Seconds of every step of each stage but the first of it; `options` are those of `fit`."""
-    engine.fit(method, module, steps=steps, batch_size=batch, lr=1e-4, progress=False, **options)
+    told = {"lr": 1e-4, "precision": "fp32", "progress": False}
+    engine.fit(method, module, steps=steps, batch_size=batch, **told, **options)
     stages = [method.times[i : i + steps] for i in range(0, len(method.times), steps)]
     return [b - a for ends in stages for a, b in pairwise(ends)]
 

@@ -87,7 +87,7 @@ def round_of(
     """Seconds of each step of an epoch but the first."""
     method = Timed(*nets)
     method.clock, method.times = clock, []
-    engine.fit(method, module, epochs=1, batch_size=BATCH, lr=1e-3, bank=bank, progress=False)
+    engine.fit(method, module, epochs=1, batch_size=BATCH, lr=1e-3, bank=bank, progress=False, device="cpu")
     return [b - a for a, b in zip(method.times, method.times[1:], strict=False)]
 
 
@@ -107,7 +107,7 @@ def main() -> int:
     module = data.DataModule("random", split, nothing, nothing, augment=augment)
     began = clock()
     bank = engine.FeatureBank(
-        teacher, split, augment=augment, outputs=("logits",), keep=False, progress=False
+        teacher, split, augment=augment, outputs=("logits",), keep=False, progress=False, device="cpu"
     )
     encoding = (clock() - began) / len(split)
     ways = {"teacher in the loop": None, "stored outputs": bank}

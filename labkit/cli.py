@@ -266,7 +266,3 @@ app.command()(commands.distill)
 app.command()(commands.bench)
 app.command()(commands.intermediates)
 app.command()(commands.pretrain)
-
-
-if __name__ == "__main__":
-    main()

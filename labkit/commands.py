@@ -17,7 +17,9 @@ def distill(
     data: Annotated[
         str | None, typer.Option(help="Data set, a folder of class folders, or settings NAME.yaml.")
     ] = None,
-    student: Annotated[str | None, typer.Option(help="Network to train from scratch.")] = None,
+    student: Annotated[
+        str | None, typer.Option(help="Network to train; it starts as the data set's own does.")
+    ] = None,
     teacher: Annotated[str | None, typer.Option(help="Pretrained network, or a run's folder.")] = None,
     assistant: Annotated[str | None, typer.Option(help="Network between the two, for takd.")] = None,
     vlm: Annotated[str | None, typer.Option(help="Vision-language model, such as aviary-clip.")] = None,
@@ -26,6 +28,9 @@ def distill(
         str | None, typer.Option(help="Network between model and student, or its run's folder.")
     ] = None,
     anchors: Annotated[str | None, typer.Option(help="fixed, calibrated, or a file of anchors.")] = None,
+    only: Annotated[
+        int | None, typer.Option(min=1, max=1, help="1 for the first stage alone, of dait, takd_clip, pand.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs with different seeds.")] = 3,
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of each training.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in steps instead.")] = None,
@@ -53,6 +58,7 @@ def distill(
         prompts=prompts,
         intermediate=intermediate,
         anchors=anchors,
+        only=only,
         seeds=seeds,
         epochs=epochs,
         steps=steps,

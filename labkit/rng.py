@@ -63,7 +63,8 @@ def permutation(n: int, *keys: int) -> Tensor:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch (all devices) at once."""
+    """Seed Python, NumPy and torch (all devices) at once; cuDNN takes algorithms that repeat."""
     from accelerate.utils import set_seed
 
     set_seed(seed)
+    torch.backends.cudnn.deterministic = True

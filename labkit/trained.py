@@ -10,7 +10,14 @@ import torch
 from . import data, engine
 from .data.images import decode_all
 
-_FACTS = ("name", "images", "classes", "channels")  # what a run records beside what `data.load` was asked
+_AT_ONCE = 64  # images in one forward pass
+_FACTS = (
+    "name",
+    "images",
+    "classes",
+    "channels",
+    "border",
+)  # what a run records beside what `data.load` was asked
 
 
 def evaluate_run(
@@ -34,19 +41,23 @@ def evaluate_run(
 def predict_images(folder: Path, images: Sequence[Path], top: int = 5) -> list[list[tuple[str, float]]]:
     """The `top` most probable classes of each image, with their probabilities in [0, 1].
 
-    Images are treated like the run's own: short side resized, centre cropped, grey where it learnt from grey.
+    Images are treated like the run's own test images: short side resized, centre cropped, grey where it
+    learnt from grey.
 
     Raises:
         LabkitError: the folder holds no readable run, or an image can't be read.
     """
-    from torchvision.transforms.functional import rgb_to_grayscale
+    from torchvision.transforms.functional import center_crop, rgb_to_grayscale
 
     run = engine.load_run(folder)
-    learnt = run.config["data"]
-    pixels = decode_all(images, learnt["image_size"])  # (B, 3, S, S) uint8
+    learnt, device = run.config["data"], next(run.model.parameters()).device
+    side = learnt["image_size"]
+    pixels = decode_all(images, round(learnt.get("border", 1.0) * side))
+    pixels = center_crop(pixels, [side, side])  # (B, 3, S, S) uint8
     pixels = rgb_to_grayscale(pixels) if learnt["channels"] == 1 else pixels
     with torch.inference_mode():
-        probabilities = run.model(pixels / 255).logits.softmax(1)  # (B, N)
+        parts = [run.model(part.to(device) / 255).logits.softmax(1).cpu() for part in pixels.split(_AT_ONCE)]
+    probabilities = torch.cat(parts)  # (B, N)
     best = probabilities.topk(min(top, len(learnt["classes"])))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return [[(learnt["classes"][c], p) for c, p in zip(*pair, strict=True)] for pair in pairs]

@@ -39,6 +39,7 @@ from labkit.views import mistakes as figures
 
 p = labkit.profile().lab(3)
 torch.set_num_threads(p.threads)
+device = "cuda" if torch.cuda.is_available() else "cpu"
 results, table = read_results("lab03"), read_results("aviary")
 
 # %%
@@ -82,7 +83,7 @@ my_guess = 5.0  # points of test accuracy: put your own number here
 birds = pair.few(p, p.per_class, seed=0)  # few labels; all validation and test images
 family_of = engine.families(birds.classes, p.families)  # (N,), the family of each class
 seed_everything(0)
-teacher = models.build(num_classes=birds.num_classes, **p.teacher)
+teacher = models.build(num_classes=birds.num_classes, **p.teacher).to(device)
 peek = birds.test.few(p.peek, seed=0)  # a part of the test images, for a quick look
 print(birds.describe())
 print(f"{family_of.max() + 1} families of look-alikes; {len(peek)} test images for a quick look")
@@ -105,8 +106,8 @@ print(f"the pretrained '{teacher.name}' with a new head: {fresh:.1%}, chance is 
 # The head alone, on stored features; then both stages by labkit, with the best epoch by validation.
 bank = engine.FeatureBank(teacher, birds.train, outputs=("embedding",), keep=False)
 optimizer = torch.optim.Adam(teacher.head.parameters(), lr=p.teacher_training["head_lr"])
+features, labels = bank.features().to(device), bank.labels.to(device)
 for _ in range(p.head_steps):
-    features, labels = (x.to(teacher.head.weight.device) for x in (bank.features(), bank.labels))
     loss = F.cross_entropy(teacher.head(features), labels)
     optimizer.zero_grad()
     loss.backward()
@@ -116,7 +117,7 @@ print(f"the head alone, {p.head_steps} steps: {engine.evaluate(teacher, peek).ac
 seed_everything(0)
 teacher = models.build(num_classes=birds.num_classes, **p.teacher)
 teacher = adapt(teacher, birds, seed=0, **p.teacher_training).model
-device, teacher_test = next(teacher.parameters()).device, engine.evaluate(teacher, birds.test)
+teacher_test = engine.evaluate(teacher, birds.test)
 print(f"both stages, on all test images: {teacher_test}")
 assert teacher_test.accuracy > 3 * chance, "a teacher near chance teaches noise"
 

@@ -82,6 +82,7 @@ assert tests["teacher"].accuracy > tests["alone"].accuracy + 0.05, "nothing to t
 # The mistake the student makes most often where the teacher is right, and where both look (layer 3).
 pick = seen.telling(tests["teacher"], tests["alone"], n=4)
 few_birds = birds.test.subset(pick)
+bird = few_birds[0][0]  # (3, S, S)
 look = {name: seen.strongest(net, few_birds) for name, net in nets.items()}
 short = ["\n".join(name.rsplit(" ", 1)).replace(" ", "\n", 1) for name in birds.classes]
 said = {name: [short[c] for c in tests[name].predictions[pick]] for name in look}
@@ -249,7 +250,7 @@ print(Table(["part", "moved by, share of its length"], [[part, f"{x:.2f}"] for p
 @torch.no_grad()
 def maps_at(net, link=None):
     """The map of the first bird at the hint layer, connected where there is a connector: (C, h, w)."""
-    found = net.eval()(few_birds.images[:1].to(device) / 255).maps[layer]
+    found = net.eval()(bird[None].to(device)).maps[layer]
     return (found if link is None else link.eval()(found))[0].cpu()
 
 
@@ -260,9 +261,7 @@ drawn = {
 }
 strong = drawn["teacher"].mean((1, 2)).topk(2).indices.tolist()
 rows = {f"channel {c}": [x[c] for x in drawn.values()] for c in strong}
-fig = maps.plot_layers(
-    few_birds.images[0], rows, list(drawn), "Phase 1: the student learns to draw like its teacher"
-)
+fig = maps.plot_layers(bird, rows, list(drawn), "Phase 1: the student learns to draw like its teacher")
 show(fig, "Two channels of the teacher's map, and the student's connected map before and after phase 1")
 
 # %% [markdown]
@@ -313,7 +312,7 @@ attention_map = answer("04-attention-map", attention_map)
 
 # %%
 # Your maps of the first bird at all four layers, and how far teacher and student are apart: formula (5).
-image = few_birds.images[:1].to(device) / 255
+image = bird[None].to(device)
 with torch.no_grad():
     features = {name: net(image).maps for name, net in nets.items()}
 sizes = [min(s.shape[-1], t.shape[-1]) for s, t in zip(*features.values(), strict=True)]
@@ -322,7 +321,7 @@ rows = {
     name: [a.unflatten(1, (n, n))[0].cpu() for a, n in zip(places[name], sizes, strict=True)] for name in nets
 }
 titles = [f"layer {i}" for i in range(4)]
-fig = maps.plot_layers(few_birds.images[0], rows, titles, "From edges to parts: one bird at four depths")
+fig = maps.plot_layers(bird, rows, titles, "From edges to parts: one bird at four depths")
 show(fig, "Attention of teacher and student at four layers beside the image: fine early, coarse late")
 for title, n, t, s in zip(titles, sizes, *places.values(), strict=True):
     print(f"{title}, {n:2} x {n:2}: {F.mse_loss(s, t).item():.5f}, at most {2 / n**2:.5f}")
@@ -523,12 +522,10 @@ assert tests["distilled"].accuracy > tests["alone"].accuracy - 0.03, "the teache
 sizes = [sum(x.numel() for x in part.parameters()) for part in (review.fusions, distilled)]
 print(f"weights: {sizes[0]:,} in the fusions, thrown away now; {sizes[1]:,} in the student")
 
-gates = seen.gates(review, few_birds.images[:1].to(device) / 255)
+gates = seen.gates(review, bird[None].to(device))
 rows = {f"$z_{i}$: {what}": [z[i] for z in gates] for i, what in enumerate(("own map", "from above"))}
 levels = [f"level {i}, mean\n{z[0].mean():.2f}, {z[1].mean():.2f}" for i, z in enumerate(gates)]
-fig = maps.plot_layers(
-    few_birds.images[0], rows, levels, "ReviewKD's gates for one bird: bright is let in", top=1
-)
+fig = maps.plot_layers(bird, rows, levels, "ReviewKD's gates for one bird: bright is let in", top=1)
 show(fig, "ReviewKD's two gates for one bird at each of the four levels, as maps from 0, dark, to 1, bright")
 
 nets["distilled"] = distilled  # where do they look? The attention on the bird, and on its telling parts

@@ -185,7 +185,9 @@ show(
 
 # %%
 folder = models.pretrained(profile.self_supervised)  # shipped, or cached from the Hugging Face hub
-processor = AutoImageProcessor.from_pretrained(folder)
+side = birds.image_size  # published processors enlarge and crop: the images are square, and large enough
+own = {"size": {"height": side, "width": side}, "do_center_crop": False}
+processor = AutoImageProcessor.from_pretrained(folder, **own)
 backbone = AutoModel.from_pretrained(folder).to(device)
 
 inputs = processor(images=[to_rgb(picture) for picture in versions], return_tensors="pt")

@@ -587,7 +587,7 @@ awake = lab12.with_drop_path(clip, p.drop_path)
 torch.manual_seed(0)
 for mode in (False, True):
     awake.clip.train(mode)
-    heard = torch.cat([awake.encode_image(x / 255) for x in birds.val.images.to(device).split(100)])
+    heard = torch.cat([awake.encode_image(x.image) for x in batches(birds.val, 100, device=device)])
     right = ((heard @ texts.T).argmax(1).cpu() == birds.val.labels).double().mean()
     if not mode:
         calm = heard

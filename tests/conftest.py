@@ -1,10 +1,17 @@
-"""Settings of whoever runs the tests must not change their result."""
+"""Settings of whoever runs the tests must not change their result, nor a GPU in the machine.
+
+LABKIT_TEST_GPU=1 shows it to the tests that need one.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+if not os.environ.get("LABKIT_TEST_GPU"):  # before torch looks
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 SETTINGS = (
     "LABKIT_DATA",

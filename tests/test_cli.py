@@ -238,7 +238,7 @@ def test_distill_prints_the_gain_and_names_its_report(command, tmp_path: Path):
 def test_ctrl_c_is_exit_code_130(tmp_path: Path):
     """Interrupt a demo of many seeds in its first one."""
     verb = ["demo", "digits", "--seeds", "50", "--out", str(tmp_path / "demo")]
-    arguments = [sys.executable, "-m", "labkit.cli", *verb]
+    arguments = [sys.executable, "-m", "labkit", *verb]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         shown = b""
         while b"seed 0" not in shown:  # the progress bar

@@ -6,11 +6,11 @@ from the start under a random head loses much of what it knew (Kumar et al. 2022
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 
+from ..data import steps_per_epoch
 from ..engine import Recipe, Stage
 from ..errors import LabkitError
 from ..methods import Scratch
@@ -122,7 +122,7 @@ def adapt(
 
 def _rest(recipe: dict[str, Any], share: float, module: DataModule) -> dict[str, Any]:
     """The recipe of what follows a head that took its share of the steps."""
-    per_epoch = math.ceil(len(module.train) / recipe.get("batch_size", Recipe.batch_size))
+    per_epoch = steps_per_epoch(len(module.train), recipe.get("batch_size", Recipe.batch_size))
     steps = recipe.get("steps") or recipe["epochs"] * per_epoch
     recipe = {k: v for k, v in recipe.items() if k not in ("steps", "epochs")}
     return recipe | {"steps": max(1, round(steps * (1 - share)))}

@@ -9,7 +9,6 @@ beside them), `PARTS` (its rows in groups that don't need each other, each the w
 from __future__ import annotations
 
 import importlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import LabkitError, unknown
-from .pool import pool, told
+from .pool import pool, processes, told
 
 if TYPE_CHECKING:
     from ..engine import Evaluation
@@ -114,7 +113,7 @@ def _train(what: ModuleType, seeds: int, out: Path) -> Runs:
     from ..data.loader import one_thread
 
     jobs = [(rows, seed, out) for seed in range(seeds) for rows in what.PARTS]
-    workers = min(len(jobs), os.cpu_count() or 1)
+    workers = min(len(jobs), processes())
     with tqdm(total=seeds * len(what.ROWS), unit="run", desc="demo") as bar:
 
         def say(words: str) -> None:

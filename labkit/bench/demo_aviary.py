@@ -107,7 +107,7 @@ def _seen(module: DataModule, net: Classifier, losses: list[float], history: lis
         history=history,
         attention=attention.mean,
         controls=attention.controls,
-        looks=grad_cam(net, some.images / 255, some.labels).numpy(),
+        looks=grad_cam(net, some.images / 255, some.labels).cpu().numpy(),
     )
 
 

@@ -51,6 +51,7 @@ def distill(
     prompts: str | None = None,
     intermediate: str | None = None,
     anchors: str | None = None,
+    only: int | None = None,
     seeds: int = 3,
     epochs: int | None = None,
     steps: int | None = None,
@@ -68,7 +69,8 @@ def distill(
         data: a data set's name, or a folder of class folders; None takes the profile's. Where it has a preset
             (`presets/NAME.yaml`), all that isn't given comes from there. Or a file of such settings of one's
             own, NAME.yaml.
-        student: a name for `models.build`, trained from scratch.
+        student: a name for `models.build`. Its weights are random, or pretrained where the preset's student
+            has such.
         teacher: such a name, whose pretrained weights (where there are any) are adapted to the same labels;
             or the folder of a finished run, taken as it is.
         assistant: a name, for the method 'takd'.
@@ -76,6 +78,8 @@ def distill(
         prompts: a template for it, or a file of templates or of one sentence per class.
         intermediate: as `teacher`, of what 'dait' and 'takd_clip' train between model and student.
         anchors: 'fixed' for the prompts, 'calibrated' for PAND's first stage, or the file that one wrote.
+        only: 1 to stop after the first stage of 'dait', 'takd_clip' or 'pand': its artefacts can be given to
+            other runs as `intermediate` and `anchors`, and with `resume` this one goes on to its students.
         seeds: each draws labels, initialisation and order.
         epochs, steps: length of the training, one of them; of what teaches, too.
         per_class: label budget; None takes all labels.
@@ -95,7 +99,18 @@ def distill(
     """
     started = time.perf_counter()
     asked = Asked(
-        *(method, data, student, teacher, assistant, vlm, prompts, intermediate, anchors, epochs, steps),
+        method,
+        data=data,
+        student=student,
+        teacher=teacher,
+        assistant=assistant,
+        vlm=vlm,
+        prompts=prompts,
+        intermediate=intermediate,
+        anchors=anchors,
+        only=only,
+        epochs=epochs,
+        steps=steps,
         options=options or {},
         stored=stored,
         profile=profile,
@@ -113,7 +128,7 @@ def distill(
     found = Outcome(method)
     for number in range(seeds):
         seed = OneSeed.of(s, found, number, per_class, out / f"seed{number}", resume, say)
-        _seed(seed, own)
+        _seed(seed, own, only)
     if main:
         from .distill_report import report
 
@@ -121,8 +136,8 @@ def distill(
     return found
 
 
-def _seed(seed: OneSeed, own: dict[str, Any]) -> None:
-    """All networks of one seed; `own` are the method's options."""
+def _seed(seed: OneSeed, own: dict[str, Any], only: int | None) -> None:
+    """All networks of one seed, or those of the first stage; `own` are the method's options."""
     from .. import methods
     from ..engine import evaluate, load_run
 
@@ -135,7 +150,7 @@ def _seed(seed: OneSeed, own: dict[str, Any]) -> None:
     elif s.teacher["name"]:
         guide = seed.teacher()
         seed.note("teacher", f"teacher {s.teacher['name']}", evaluate(guide, seed.module.test))
-    for name in dict.fromkeys((found.method, "scratch")):
+    for name in dict.fromkeys((found.method, "scratch") if only is None else ()):
         teacher, options = (guide, own) if name == found.method else (None, s.alone)
         run = seed.student(name, teacher, options)
         found.runs.setdefault(name, []).append(run)

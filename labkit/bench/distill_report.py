@@ -66,7 +66,7 @@ def _students(found: Outcome) -> dict[str, str]:
 def _table(found: Outcome, s: SimpleNamespace) -> Table:
     from ..views import Table
 
-    seeds = len(found.tests["scratch"])
+    seeds = len(next(iter(found.tests.values())))
     rows = [[title, interval(accuracies(found, name))] for name, title in _words(found).items()]
     note = f"Mean ± 95 % interval over {seeds} seeds." if seeds > 1 else "One seed: no interval."
     return Table([f"on {s.data['name']}", "test accuracy, %"], rows, note=note)
@@ -75,6 +75,8 @@ def _table(found: Outcome, s: SimpleNamespace) -> Table:
 def _claim(found: Outcome) -> str:
     if found.method == "scratch":
         return "This is the student alone."
+    if found.method not in found.tests:
+        return f"The first stage of {found.method}; with --resume its students follow."
     gain = paired(accuracies(found, found.method), accuracies(found, "scratch"))
     seeds = len(found.tests["scratch"])
     over = f"paired over {seeds} seeds (95 % interval)" if seeds > 1 else "of one seed"
@@ -88,14 +90,13 @@ def _figures(found: Outcome) -> Figures:
     words = _students(found)
     above = {n: title for n, title in _words(found).items() if n not in words}
     lines = {title: interval(accuracies(found, name)).mean for name, title in above.items()}
-    figures: Figures = [
-        (
-            plot_seeds({title: accuracies(found, name) for name, title in words.items()}, lines),
-            "Test accuracy of each seed" + (f"; lines: the mean of {', '.join(lines)}" if lines else ""),
-        )
-    ]
+    figures: Figures = []
+    if words:
+        seeds = plot_seeds({title: accuracies(found, name) for name, title in words.items()}, lines)
+        named = f"; lines: the mean of {', '.join(lines)}" if lines else ""
+        figures.append((seeds, f"Test accuracy of each seed{named}"))
     losses = {title: found.runs[name][0].losses for name, title in words.items()}
-    if all(losses.values()):  # a run that was finished before and only read again has none
+    if words and all(losses.values()):  # a run that was finished before and only read again has none
         figures.append(
             (plot_losses(losses), "Training loss by step, first seed. Objectives differ: compare shapes")
         )
@@ -104,6 +105,8 @@ def _figures(found: Outcome) -> Figures:
         for name, runs in found.runs.items()
     ]
     figures += _lambda(found)
+    if not words:
+        return figures
     first = {title: found.tests[name][0] for name, title in words.items()}
     if len(next(iter(first.values())).classes) <= _MOST_CLASSES:
         figures.append(

@@ -105,6 +105,8 @@ class OneSeed:
         """The student's run, named after what it learns by."""
         recipe = {k: v for k, v in options.items() if k in pair.RECIPE}
         own = {k: v for k, v in options.items() if k not in recipe}
+        if own.get("e") == "epoch":
+            own["epochs"] = pair.passes(pair.changed(self.s.training, recipe), len(self.module.train))
         method = pair.create(self.s, name, self.number, self.per_class, guide=guide, **own)
         where = {"out": self.out / name, "resume": self.resume}
         with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,8 +25,10 @@ TRAINING = {
 }
 HEADS = {"head_lr": 0.03, "head_share": 0.3}  # of a network with pretrained weights
 EPOCHS = 20
+PROMPT = "a photo of a {description}."  # where the data have no template of their own
 VIEWS = 16  # that a vision-language model encodes, where neither preset nor --stored says
 BETWEEN = ("dait", "takd_clip")  # methods with a trained network between model and student
+FIRST_STAGE = (*BETWEEN, "pand")
 # Options of `data.load`, `build`, `fit` and so on that a preset may hold; `class_names` is a user's own.
 KEYS = (
     *("data", "num_classes", "class_names", "student", "teacher", "assistant", "intermediate", "vlm"),
@@ -50,6 +53,7 @@ class Asked:
     prompts: str | None = None
     intermediate: str | None = None
     anchors: str | None = None
+    only: int | None = None
     epochs: int | None = None
     steps: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -76,7 +80,7 @@ def settings(asked: Asked) -> tuple[SimpleNamespace, dict[str, Any]]:
         data=known.data,
         num_classes=getattr(known, "num_classes", None),
         class_names=getattr(known, "class_names", None),
-        student=_net(asked.student, known, "student"),
+        student=_student(asked.student, known),
         teacher={"name": ""},
         assistant=asked.assistant or getattr(known, "assistant", "small"),
         training=recipes["training"],
@@ -89,6 +93,7 @@ def settings(asked: Asked) -> tuple[SimpleNamespace, dict[str, Any]]:
         _language(s, known, asked, recipes, parts, own)
     elif pair.asks(asked.method, own):
         s.teacher = _net(asked.teacher, known, "teacher")
+    _check_names(s, own, asked.method)
     return s, own
 
 
@@ -105,6 +110,12 @@ def _check(asked: Asked) -> None:
         raise LabkitError(
             f"--intermediate belongs to the methods {' and '.join(BETWEEN)}, but the method is"
             f" {asked.method}."
+        )
+    if asked.only not in (None, 1):
+        raise LabkitError(f"--only takes 1, for the first stage alone, but got {asked.only}.")
+    if asked.only and asked.method not in FIRST_STAGE:
+        raise LabkitError(
+            f"--only 1 belongs to the methods {', '.join(FIRST_STAGE)}, but the method is {asked.method}."
         )
     for name in ("vlm", "prompts", "anchors"):
         if getattr(asked, name) is not None and not asks_vlm:
@@ -238,6 +249,35 @@ def _net(name: str | None, known: SimpleNamespace, role: str) -> dict[str, Any]:
     return {"name": name} if name is not None else dict(getattr(known, role))
 
 
+def _check_names(s: SimpleNamespace, own: dict[str, Any], method: str) -> None:
+    """Refuse a name or an option that nothing has, before what teaches is trained for hours."""
+    from .. import methods, models
+
+    methods.check_options(method, [name for name in own if name not in (*pair.RECIPE, "stage1")])
+    methods.check_options("dait", getattr(s, "stage1", {}))
+    for name in getattr(s, "calibration", {}):
+        if name not in (known := inspect.signature(methods.calibrate).parameters):
+            raise unknown("option of PAND's calibration", name, known)
+    nets = [s.student, s.teacher, getattr(s, "intermediate", {})]
+    names = [net.get("name", "") for net in nets] + [s.assistant] * (method == "takd")
+    for name in filter(None, names):
+        if not Path(name).is_dir() and (os.sep not in name or name.startswith("torchvision/")):
+            models.check_name(name)
+
+
+def _student(name: str | None, known: SimpleNamespace) -> dict[str, Any]:
+    """The student; another than the preset's starts as that does, from pretrained weights or from none."""
+    from ..models.registry import own_names
+    from ..models.shipped import SHIPPED
+
+    if name is None:
+        return _net(name, known, "student")
+    weights = dict(getattr(known, "student", {})).get("weights")
+    if weights is None or (name in own_names() and name not in SHIPPED):
+        return {"name": name}
+    return {"name": name, "weights": weights}
+
+
 def _language(
     s: SimpleNamespace,
     known: SimpleNamespace,
@@ -247,11 +287,12 @@ def _language(
     own: dict[str, Any],
 ) -> None:
     """What a method that learns from a vision-language model needs beside."""
-    from ..data.prompts import templates
+    from ..data.prompts import TEMPLATES, templates
 
     s.vlm = asked.vlm or getattr(known, "vlm", None) or choose(asked.profile).vlm
     given = _prompts(asked.prompts) if asked.prompts is not None else getattr(known, "prompts", None)
-    s.prompts = given or templates(s.data["name"])[0]
+    # Of the user's own folder the description is the class's name without underscores.
+    s.prompts = given or (templates(s.data["name"])[0] if s.data["name"] in TEMPLATES else PROMPT)
     s.views = asked.stored or getattr(known, "views", VIEWS)
     s.calibration, s.stage1 = parts["calibration"], parts["stage1"]
     if asked.method in BETWEEN:

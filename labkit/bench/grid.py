@@ -12,7 +12,8 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from .. import manifest
 from ..errors import LabkitError, unknown
 from ..paths import shipped
 from ..profiles import profile
-from .pool import pool, told
+from .pool import pool, processes, told
 from .results import MEASURED, Results
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def run_lab(
         seeds: reported seeds; None takes the preset's number.
         estimate: run one job, print the hours the rest would take, and stop.
         out: results file; None is `results/labNN.json` in the data folder.
-        workers: processes of one thread each; None takes one per core.
+        workers: processes of one thread each; None takes one per core, or two per GPU.
 
     Raises:
         LabkitError: the lab has no grid, or the results can't be written.
@@ -95,9 +96,9 @@ def fill(
         path: the results file, written after every run.
         command: what makes it.
         estimate: run one job, print the hours the rest would take, and stop.
-        workers: processes of one thread each; None takes one per core.
+        workers: processes of one thread each; None takes one per core, or two per GPU.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or processes()
     results = Results.load(path) if path.is_file() else Results("")
     done = {_key(row) for row in results.rows}
     missing = [job for key, job in {_key(job): job for job in jobs}.items() if key not in done]
@@ -106,8 +107,29 @@ def fill(
         return results
     results.command, results.machine = command, manifest.machine()
     if missing:
-        _run(grid, missing, setting, workers, results, path)
+        with _alone(path):
+            _run(grid, missing, setting, workers, results, path)
     return results
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Two processes that fill one file would each save it without the other's runs."""
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LabkitError(
+            f"Another labkit bench is filling {path}: wait for it, or name another file with --out."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _run(grid: str, missing: list[Job], setting: Any, workers: int, results: Results, path: Path) -> None:

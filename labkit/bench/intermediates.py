@@ -77,7 +77,7 @@ def intermediates(
         folder: for report.html.
         out: results file, read and with `students` written; None is `results/intermediates.json` in the data
             folder under the profile cpu, else in `folder`.
-        workers: processes of one thread each; None takes one per core.
+        workers: processes of one thread each; None takes one per core, or two per GPU.
 
     Returns:
         What was measured of the candidates as they come, by unbiased CKA.

@@ -71,14 +71,14 @@ def begin(s: SimpleNamespace, method: str, module: DataModule, device: torch.dev
         device: where the student and the batches are.
     """
     from .. import engine, models
-    from ..data import stream
+    from ..data import steps_per_epoch, stream
     from ..rng import seed_everything
 
     chosen = {k: v for k, v in s.options[method].items() if k in pair.RECIPE}
     length = ("steps", "epochs")
     recipe = engine.Recipe(**{k: v for k, v in (s.training | chosen).items() if k not in length})
     size = recipe.batch_size
-    n = s.training.get("steps") or s.training["epochs"] * (len(module.train) // size)
+    n = s.training.get("steps") or s.training["epochs"] * steps_per_epoch(len(module.train), size)
     seed_everything(0)
     student = models.build(num_classes=module.num_classes, **s.student).to(device)
     optimizer = recipe.make_optimizer(student.parameters())
@@ -97,8 +97,9 @@ def begin(s: SimpleNamespace, method: str, module: DataModule, device: torch.dev
     def measure(net: Classifier, split: str) -> float:
         return engine.evaluate(net, parts[split]).accuracy
 
-    cast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.mixed_precision(torch.device(device)))
-    return Live(student, optimizer, rates, rounds, measure, n, cast or torch.float32)
+    # Not fp16, whose gradients a hand-written step would have to scale.
+    bf16 = recipe.mixed_precision(torch.device(device)) == "bf16"
+    return Live(student, optimizer, rates, rounds, measure, n, torch.bfloat16 if bf16 else torch.float32)
 
 
 def flat(split: ImageSet, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,7 @@ class Altered(nn.Module):
     def forward(self, x: Tensor) -> Any:
         """Images (B, C, H, W) in [0, 1] -> the teacher's `Output` with other logits."""
         found = self.teacher(x)
-        return found._replace(logits=self.change(found.logits))
+        return found._replace(logits=self.change(found.logits.cpu()).to(found.logits.device))
 
 
 def permuted(logits: Tensor) -> Tensor:

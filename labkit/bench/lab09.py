@@ -81,7 +81,8 @@ def _accuracies(
     if method != "before":
         head_lr = lr if method == "probe" else None
         train(profile, model, module, seed, lr=lr, head_lr=head_lr, precision=precision)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    device = next(model.parameters()).device.type
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
         found = {"val": engine.evaluate(model, module.val).accuracy}
         if reported:
             found["test"] = engine.evaluate(model, module.test).accuracy

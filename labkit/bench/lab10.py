@@ -97,9 +97,10 @@ def world(data_name: str, vlm_name: str) -> World:
     """Data, model and features by name; the features come from the cache where they are there."""
     from .. import data
     from ..engine import FeatureBank
+    from ..engine.session import default_device
     from ..models import load_vlm
 
-    module, vlm = data.load(data_name), load_vlm(vlm_name)
+    module, vlm = data.load(data_name), load_vlm(vlm_name, device=default_device())
     splits = {name: getattr(module, name) for name in ("train", "val", "test")}
     banks = {name: FeatureBank(vlm, split) for name, split in splits.items()}
     return World(module, vlm, banks)
@@ -118,7 +119,7 @@ def _named(s) -> tuple[str, ...]:
 def head_of(here: World, s, template: str) -> Tensor:
     """The zero-shot head of one template, or of all templates for names together."""
     chosen = _named(s) if template == "ensemble of names" else [template]
-    return here.vlm.zero_shot([here.data.prompts(t) for t in chosen])
+    return here.vlm.zero_shot([here.data.prompts(t) for t in chosen]).cpu()
 
 
 def best_template(here: World, s, templates: Sequence[str] | None = None) -> str:
@@ -188,7 +189,7 @@ def _coop(job: dict[str, Any], s):
     if job["experiment"] == "described":
         texts, options = here.data.descriptions, {"n_ctx": s.described_ctx}
     learner = train_coop(here, s, texts, job["shots"], job["seed"], **options)
-    head = learner().detach()
+    head = learner().detach().cpu()
     return lambda split: here.accuracy(split, head)
 
 
@@ -210,7 +211,7 @@ def _unseen(job: dict[str, Any], s):
         few = of(base, *here.few(job["shots"], job["seed"]))
         texts = [here.data.classes[c] for c in base.tolist()]
         learner = train_coop(here, s, texts, job["shots"], job["seed"], few=few)
-        head = transfer(here, learner, names)().detach()
+        head = transfer(here, learner, names)().detach().cpu()
     else:
         head = head_of(here, s, best_template(here, s, _named(s)))[new]
 

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
-from itertools import chain, count, islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -175,12 +174,11 @@ def replay(
     bank: FeatureBank, batch_size: int, steps: int, device: str | None = None, seed: int = 0
 ) -> Iterator[Batch]:
     """`steps` shuffled batches of the images and views that a bank has stored, epoch after epoch."""
-    from ..data import Batch
+    from ..data import stream
 
-    epochs = (bank.batches(batch_size, epoch=epoch, seed=seed) for epoch in count())
-    for batch in islice(chain.from_iterable(epochs), steps):
-        stored = {name: rows.to(device) for name, rows in batch.stored.items()}
-        yield Batch(*(column.to(device) for column in batch[:4]), stored)
+    shown = {"augment": bank.augment, "views": bank.views, "view_seed": bank.seed}
+    for batch in stream(bank.split, batch_size, steps, seed=seed, device=device, **shown):
+        yield batch._replace(stored=bank.stored(batch.index, batch.view))
 
 
 def telling(first: Evaluation, second: Evaluation, n: int = 4) -> Tensor:

@@ -112,12 +112,10 @@ def passes(s: SimpleNamespace, first: bool = False) -> int:
     """
     from . import pair
 
-    recipe = s.intermediate_training if first else s.training
-    if "steps" not in recipe:
-        return recipe["epochs"]
-    steps = recipe["steps"] * (1 - recipe["head_share"] if first else 1)
     images = len(pair.few(s, s.per_class, 0).train)
-    return max(1, round(steps / (images // recipe["batch_size"])))
+    if first:
+        return pair.passes(s.intermediate_training, images, 1 - s.intermediate_training["head_share"])
+    return pair.passes(s.training, images)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..data import steps_per_epoch
 from .lab13 import passes
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def steps(s: SimpleNamespace, first: bool = False) -> int:
         return round(recipe["steps"] * (1 - recipe["head_share"])) if first else recipe["steps"]
     from . import pair
 
-    return passes(s, first) * (len(pair.few(s, s.per_class, 0).train) // recipe["batch_size"])
+    return passes(s, first) * steps_per_epoch(len(pair.few(s, s.per_class, 0).train), recipe["batch_size"])
 
 
 def batches(

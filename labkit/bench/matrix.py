@@ -55,7 +55,7 @@ def bench_data(
         tune: run the preset's tried configurations instead, on validation images.
         estimate: time one run, print the hours the rest would take, and stop.
         out: results file; None is `results/NAME.json` in the data folder.
-        workers: processes of one thread each; None takes one per core.
+        workers: processes of one thread each; None takes one per core, or two per GPU.
 
     Raises:
         LabkitError: no such preset or method, a number out of range, or the results can't be written.
@@ -207,8 +207,10 @@ def _within(s: SimpleNamespace, job: Job) -> SimpleNamespace:
     """The settings with no more views than the training shows of an image: none is encoded for nothing."""
     if "steps" not in s.training:
         return s
+    from ..data import steps_per_epoch
+
     train = pair.few(s, job["per_class"], job["seed"]).train
-    epochs = math.ceil(s.training["steps"] / math.ceil(len(train) / s.training["batch_size"]))
+    epochs = math.ceil(s.training["steps"] / steps_per_epoch(len(train), s.training["batch_size"]))
     return SimpleNamespace(**vars(s) | {"views": min(s.views, epochs)})
 
 

@@ -77,7 +77,7 @@ def adapted(
     net = net or s.teacher
     key = key_of(s.data, net, s.teacher_training, seed, per_class)
     kept = KEPT["teachers"]
-    if key not in kept:
+    if key not in kept or out is not None:  # whose artefacts are wanted
         module = few(s, per_class, seed)
         seed_everything(seed)
         teacher = models.build(num_classes=module.num_classes, **net)
@@ -283,6 +283,16 @@ def changed(recipe: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     if {"steps", "epochs"} & new.keys():
         ours = {k: v for k, v in ours.items() if k not in ("steps", "epochs")}
     return ours | new
+
+
+def passes(recipe: dict[str, Any], images: int, share: float = 1.0) -> int:
+    """How many epochs a training over so many images has, or a share of it: what e='epoch' counts."""
+    from ..data import steps_per_epoch
+    from ..engine import Recipe
+
+    per_epoch = steps_per_epoch(images, recipe.get("batch_size", Recipe.batch_size))
+    steps = recipe.get("steps") or recipe["epochs"] * per_epoch
+    return max(1, round(share * steps / per_epoch))
 
 
 def asks(method: str, options: dict[str, Any]) -> bool:

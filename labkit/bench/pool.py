@@ -11,6 +11,13 @@ from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 
+def processes() -> int:
+    """How many workers there are by default: one per core, or two per GPU, whose memory they share."""
+    import torch
+
+    return 2 * torch.cuda.device_count() or os.cpu_count() or 1
+
+
 @contextmanager
 def pool(
     workers: int, start: Callable[..., None] | None = None, *arguments: object
@@ -20,12 +27,13 @@ def pool(
     An exception inside the block, Ctrl-C above all, ends the workers at once and drops what they had left.
     """
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     executor = ProcessPoolExecutor(workers, context, _begin, (start, arguments))
     try:
         yield executor
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
-        for worker in multiprocessing.active_children():
+        for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         raise
     executor.shutdown()

@@ -28,13 +28,11 @@ FIRST = ("sia_weight", "ira_weight", "width", "condensation")  # options that on
 
 def load(s: SimpleNamespace) -> VisionLanguage:
     """The vision-language model of the settings, frozen, on a GPU where there is one."""
-    import torch
-
     from .. import models
+    from ..engine.session import default_device
 
     options = {"name": s.vlm} if isinstance(s.vlm, str) else dict(s.vlm)
-    if torch.cuda.is_available():
-        options.setdefault("device", "cuda")
+    options.setdefault("device", str(default_device()))
     key, kept = pair.key_of(options), pair.KEPT["models"]
     if key not in kept:
         kept[key] = models.load_vlm(**options)
@@ -185,13 +183,16 @@ def intermediate(
         if options.get("sia_weight") == options.get("ira_weight") == 0:
             told = SimpleNamespace(**vars(s) | {"teacher_training": recipe})
             return pair.adapted(told, seed, per_class, net, progress=progress, out=out, resume=resume)
+    module = pair.few(s, per_class, seed)
+    if options.get("e") == "epoch" and "epochs" not in options:
+        rest = 1 - recipe.get("head_share", 0.0)
+        options["epochs"] = pair.passes(recipe, len(module.train), rest)
     words, asked = _anchors(s, seed, per_class, anchors)
     facts = (s.data, s.vlm, s.prompts, s.views, asked, net, recipe, method, options, seed, per_class)
     key = pair.key_of(*facts)
     kept = pair.KEPT["between"]
-    if key in kept:
+    if key in kept and out is None:
         return kept[key]
-    module = pair.few(s, per_class, seed)
     seed_everything(seed)
     made = _learner(s, method, module, net, words | options)
     told = {"seed": seed, "progress": progress, "out": out, "resume": resume}

@@ -8,7 +8,7 @@ torch.Size([32, 1, 8, 8])
 
 from . import aviary, cifar, digits, fine_grained, folder, mnist
 from .augment import PRESETS, Augment, Params
-from .loader import Batch, Batches, batches, stream
+from .loader import Batch, Batches, batches, steps_per_epoch, stream
 from .registry import Info, Official, available, get, info, load, register, remove
 from .sets import DataModule, FileSet, ImageSet
 from .store import StoredSet
@@ -38,5 +38,6 @@ __all__ = [
     "mnist",
     "register",
     "remove",
+    "steps_per_epoch",
     "stream",
 ]

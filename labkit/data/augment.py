@@ -100,11 +100,13 @@ class Augment:
             raise unknown("augmentation", name, PRESETS)
         return PRESETS[name]
 
-    def __call__(self, images: Tensor, seed: int, epoch: int, index: Tensor) -> Tensor:
+    def __call__(
+        self, images: Tensor, seed: int, epoch: int, index: Tensor, size: int | None = None
+    ) -> Tensor:
         """`apply` of what `draw` gives."""
         if self == NOTHING:
             return as_float(images)
-        return self.apply(images, self.draw(seed, epoch, index))
+        return self.apply(images, self.draw(seed, epoch, index), size)
 
     def draw(self, seed: int, epoch: int, index: Tensor) -> Params:
         """Decide for the samples with ids `index` (B,); on their device."""
@@ -120,10 +122,13 @@ class Augment:
         colour = strength * (2 * u[:, 5:] - 1) + torch.tensor([1.0, 1.0, 1.0, 0.0], device=u.device)
         return Params(u[:, :2], size, (u[:, 2] < 0.5) & self.flip, colour)
 
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        """Crop, flip and colour (B, C, H, W) images, uint8 or in [0, 1]; gives float32 in [0, 1]."""
+    def apply(self, images: Tensor, params: Params, size: int | None = None) -> Tensor:
+        """Crop, flip and colour (B, C, H, W) images, uint8 or in [0, 1]; gives float32 in [0, 1].
+
+        `size` is the side that a random resized crop is scaled to; None keeps that of the images.
+        """
         if self.scale:
-            images = _resized_crop(as_float(images), params)
+            images = _resized_crop(as_float(images), params, size)
         elif self.pad or self.flip:
             images = _shift(images, params, self.pad, self.fill)
         images = as_float(images)
@@ -155,9 +160,11 @@ def _shift(images: Tensor, params: Params, pad: float, fill: str) -> Tensor:
     return out * inside[:, None]
 
 
-def _resized_crop(images: Tensor, params: Params) -> Tensor:
-    """Crop of any size and place scaled to the full image, then flip; bilinear, grid in float32."""
-    b, _, h, w = images.shape
+def _resized_crop(images: Tensor, params: Params, size: int | None) -> Tensor:
+    """Crop of any size and place scaled to the full image or to `size`, then flip; bilinear, grid in
+    float32."""
+    b = len(images)
+    h, w = (size, size) if size else images.shape[2:]
     centre = (1 - params.size) * (2 * params.offset - 1)  # (B, 2) in [-1, 1], where 0 is the image's centre
     y, x = (
         (2 * torch.arange(n, dtype=torch.float32, device=images.device) + 1) / n - 1 for n in (h, w)

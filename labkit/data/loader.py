@@ -35,6 +35,15 @@ class Batch(NamedTuple):
     stored: dict[str, Tensor]
 
 
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Shuffled batches of one pass over n images; see `slices`.
+
+    >>> steps_per_epoch(100, 64), steps_per_epoch(128, 64), steps_per_epoch(10, 64)
+    (1, 2, 1)
+    """
+    return max(1, n // batch_size)
+
+
 def slices(
     n: int,
     batch_size: int,
@@ -88,7 +97,8 @@ class Batches:
                 images = next(source)
                 position = torch.cat(run).to(device)
                 index = ids[position]
-                image = self.augment(images.to(device, non_blocking=True), self.seed, self.view, index)
+                images = images.to(device, non_blocking=device.type == "cuda")
+                image = self.augment(images, self.seed, self.view, index, self.split.image_size)
             columns = (image, labels[position], index, torch.full_like(index, self.view))
             for parts in zip(*(c.split([len(part) for part in run]) for c in columns), strict=True):
                 yield Batch(*parts, {})
@@ -104,7 +114,10 @@ class Batches:
         """uint8 images of each run, from memory or from worker processes."""
         split, positions = self.split, [torch.cat(run) for run in runs]
         if not isinstance(split, FileSet):
-            yield from map(split.fetch, positions)
+            whole = self.augment.scale and getattr(
+                split, "fetch_whole", None
+            )  # a crop may take of the border
+            yield from map(whole or split.fetch, positions)
             return
         loader = DataLoader(
             _Decoder(split),

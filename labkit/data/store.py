@@ -75,9 +75,12 @@ class StoredSet(ImageSet):
 
     Args:
         images: `Rows` of the file, as many as labels.
+        border: the stored square's side over `image_size`. What evaluation sees is its middle; random crops
+            are taken from all of it.
     """
 
     images: Rows = field(repr=False)
+    border: float = 1.0
 
     def subset(self, positions: Tensor | Sequence[int]) -> StoredSet:
         """The set of the images at these positions, which keep their ids."""
@@ -89,8 +92,15 @@ class StoredSet(ImageSet):
         return replace(self, image_size=size or self.image_size)
 
     def fetch(self, positions: Tensor | Sequence[int]) -> Tensor:
-        """Images at these positions, (B, 3, S, S) uint8."""
-        return resize(self.images[torch.as_tensor(positions, dtype=torch.int64)], self.image_size)
+        """Images at these positions, (B, 3, S, S) uint8: the middle of what is stored."""
+        whole, side = self.fetch_whole(positions), self.image_size
+        edge = (whole.shape[-1] - side) // 2
+        return whole[..., edge : edge + side, edge : edge + side].contiguous()
+
+    def fetch_whole(self, positions: Tensor | Sequence[int]) -> Tensor:
+        """The same with their border, (B, 3, S', S') uint8, S' = round(border S)."""
+        stored = self.images[torch.as_tensor(positions, dtype=torch.int64)]
+        return resize(stored, round(self.border * self.image_size))
 
     def to(self, device: torch.device | str) -> StoredSet:
         """The set itself: images stay in the file, `batches` moves what it reads."""

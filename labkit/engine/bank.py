@@ -19,7 +19,7 @@ from .bank_encode import Encoding, rechunk, rows_of
 from .bank_key import key_of, module_digest, sample_digests, split_digest, transform_digest
 from .bank_store import Parts, Store
 from .recipe import Recipe
-from .session import _device
+from .session import device_of
 
 VERSION = 1  # of what is stored; a new one leaves all older banks unused
 DTYPES = ("float32", "float16")
@@ -89,7 +89,7 @@ class FeatureBank:
         self.split, self.views, self.seed = split, views, seed
         self.batch_size, self.outputs = batch_size, tuple(outputs) if outputs is not None else None
         self._check(encoder, dtype, chunk)
-        self.device = _device(device)
+        self.device = device_of(device)
         precision = Recipe(precision=precision).mixed_precision(self.device)
         self.samples = sample_digests(split)
         facts = json.loads(json.dumps(self._facts(encoder, dtype, precision)))
@@ -204,7 +204,7 @@ class FeatureBank:
             )
         at = (view.numpy(), rows.numpy())
         arrays = self._store.arrays.items()
-        return {n: torch.from_numpy(np.asarray(a[at])).float().to(index.device) for n, a in arrays}
+        return {n: torch.from_numpy(np.asarray(a[at])).to(index.device).float() for n, a in arrays}
 
     def positions(self, index: Tensor) -> Tensor:
         """Where images with these ids (B,) are in the split, (B,) int64.

@@ -96,7 +96,7 @@ def unpack_optimizer(
 def pack_rng() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The generators' states (torch, CUDA, NumPy, Python), for methods that draw from them."""
     tensors = {"rng.torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
     kind, keys, *tail = np.random.get_state()
     tensors["rng.numpy"] = torch.from_numpy(keys.astype(np.int64))

@@ -39,8 +39,11 @@ def fit(
 ) -> Run:
     """Train a method on a data module: one process, or many under `accelerate launch`, unchanged.
 
-    The same seed on the same machine gives the same result; a resumed run repeats an uninterrupted one.
-    With BatchNorm over several processes, statistics are global on CUDA (SyncBN) and per process on the CPU.
+    The same seed on the same machine gives the same result, and a resumed run repeats an uninterrupted one:
+    exactly on the CPU; on CUDA up to the rounding of kernels that add in any order, such as the gradients of
+    pooling. Over several processes BatchNorm's statistics are global on CUDA (SyncBN) and per process on the
+    CPU, and losses that compare the images of a batch with each other (rkd, rkd_clip, pand) see those of
+    their process.
 
     Args:
         method: a module with `losses(batch, progress) -> {"total": ...}` and `deployed() -> Classifier`;
@@ -98,7 +101,7 @@ def fit(
     trainer.run(resume)
     return Run(
         model=method.deployed(),
-        accuracy=trainer.at.best if trainer.validates else float("nan"),
+        accuracy=trainer.at.best if trainer.at.best >= 0 else float("nan"),
         history=trainer.at.history,
         losses=trainer.at.losses,
         folder=trainer.store.folder,
@@ -184,6 +187,7 @@ def _config(
 def _describe(data: DataModule) -> dict[str, Any]:
     """The data in plain types: enough to load the same again, and to name the classes without them."""
     facts = {"classes": list(data.classes), "channels": data.channels, "image_size": data.image_size}
+    facts["border"] = getattr(data.train, "border", 1.0)
     return {"name": data.name, "images": _digest(data), **facts, **getattr(data, "options", {})}
 
 

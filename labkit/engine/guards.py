@@ -79,5 +79,5 @@ def warn_of_chance(method: nn.Module, data: DataModule) -> None:
             f"The teacher is right on {accuracy:.1%} of {n} validation images, where guessing gives"
             f" {1 / classes:.1%}: was its head trained? Train it first, or its student learns noise.",
             LabkitWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

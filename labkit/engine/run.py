@@ -11,6 +11,7 @@ from torch import nn
 from ..errors import LabkitError, MissingError
 from . import checkpoint
 from .history import History
+from .session import default_device
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Run:
 
     Args:
         model: the classifier to deploy, with the weights that were best on validation.
-        accuracy: validation accuracy of these weights in [0, 1]; nan without a validation split.
+        accuracy: validation accuracy of these weights in [0, 1]; nan where none was measured.
         history: a row per epoch: stage, epoch, step, lr, train_accuracy, loss terms, val_accuracy, val_loss.
         losses: total loss of every step, in order.
         folder: where the run lies, or None when nothing was written.
@@ -74,7 +75,8 @@ def read_config(folder: Path | str) -> dict[str, Any]:
 
 
 def load_run(folder: Path | str) -> Run:
-    """Rebuild a run's deployed classifier from `config.yaml` and `best.safetensors`, in eval mode.
+    """Rebuild a run's deployed classifier from `config.yaml` and `best.safetensors`, in eval mode, on the GPU
+    where there is one.
 
     Raises:
         MissingError: no run, or no checkpoint, in the folder.
@@ -91,4 +93,5 @@ def load_run(folder: Path | str) -> Run:
     checkpoint.load_into(model, tensors, folder / "best.safetensors")
     history = folder / "history.csv"
     rows = History.load(history) if history.is_file() else History()
+    model.to(default_device())
     return Run(model.eval(), meta.get("accuracy", float("nan")), rows, [], folder, config)

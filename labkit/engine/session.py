@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ def make_accelerator(recipe: Recipe, device: str | None) -> Accelerator:
 
     # accelerate remembers a process's first device and precision; a notebook trains with several.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    target = _device(device)
+    target = device_of(device)
     # Buffers stay with their process: broadcasting a frozen teacher's statistics at every step buys nothing.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
     accelerator = Accelerator(
@@ -37,16 +38,26 @@ def make_accelerator(recipe: Recipe, device: str | None) -> Accelerator:
         mixed_precision=recipe.mixed_precision(target),
         kwargs_handlers=[ddp],
     )
-    if device is not None and accelerator.device.type != target.type:
+    if device is not None and (
+        accelerator.device.type != target.type or target.index not in (None, accelerator.device.index)
+    ):
         raise LabkitError(
             f"This machine offers '{accelerator.device.type}', not device='{device}': leave device out."
         )
     return accelerator
 
 
-def _device(name: str | None) -> torch.device:
+def default_device() -> torch.device:
+    """The GPU of this process (under `accelerate launch` each has its own), or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of that name; None is `default_device`."""
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return default_device()
     try:
         return torch.device(name)
     except RuntimeError as error:

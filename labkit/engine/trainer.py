@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .records import Records
 from .session import interruptible, make_accelerator
 from .stage import Losses, Stage, check_terms
 from .store import Position, Store
+from .sync_norm import shared_statistics
 
 
 class _Step(nn.Module):
@@ -34,7 +36,13 @@ class _Step(nn.Module):
         self.method, self.losses = method, losses
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        terms = self.losses(batch, progress)
+        try:
+            terms = self.losses(batch, progress)
+        except LabkitError:
+            raise
+        except ValueError as error:  # the losses' word for sizes that don't fit
+            name, n = getattr(self.method, "name", type(self.method).__name__), len(batch.label)
+            raise LabkitError(f"The method '{name}' can't train on batches of {n}: {error}") from error
         check_terms(terms)
         return {name: value if name == "total" else value.detach() for name, value in terms.items()}
 
@@ -77,9 +85,16 @@ class Trainer:
     def run(self, resume: bool) -> None:
         """Train all stages, from the last checkpoint if `resume` finds one."""
         seed_everything(self.recipe.seed)
+        self.method.to(self.device)
+        several = self.world > 1 and self.device.type == "cuda"
+        frozen = getattr(self.method, "frozen", ())
+        with shared_statistics(self.method, frozen) if several else nullcontext():
+            self._run(resume)
+        self.method.eval()
+
+    def _run(self, resume: bool) -> None:
         stages = self.method.stages() if hasattr(self.method, "stages") else [Stage("train", self.method)]
         self.feed.check(stages, self.augment)
-        self.method.to(self.device)
         flags = {p: p.requires_grad for p in self.method.parameters()}
         saved = self.store.read(self.method) if resume else None
         check_stored(self.method, self.feed)
@@ -102,7 +117,6 @@ class Trainer:
         finally:
             for parameter, flag in flags.items():
                 parameter.requires_grad_(flag)
-        self.method.eval()
 
     # One stage -------------------------------------------------------------------------------------------
 
@@ -151,8 +165,6 @@ class Trainer:
         self.trained = [p for group in groups for p in group["params"]]
         self.dtype = trained[0].dtype
         step_module = _Step(self.method, stage.losses or self.method.losses)
-        if self.world > 1 and self.device.type == "cuda":
-            step_module = nn.SyncBatchNorm.convert_sync_batchnorm(step_module)
         with warnings.catch_warnings():  # torch renames broadcast_buffers, accelerate doesn't yet
             warnings.simplefilter("ignore", FutureWarning)
             step_module = self.accelerator.prepare(step_module)

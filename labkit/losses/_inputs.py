@@ -29,6 +29,11 @@ def full(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def not_negative(divergence: Tensor) -> Tensor:
+    """A divergence, 0 where rounding took it below; its gradient stays."""
+    return divergence - divergence.detach().clamp(max=0)
+
+
 def product(first: Tensor, second: Tensor) -> Tensor:
     """`first @ second` in full precision, under autocast, too: a cosine in bf16 has two or three digits."""
     with torch.autocast(first.device.type, enabled=False):

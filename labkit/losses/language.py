@@ -148,7 +148,7 @@ def vl2lite_linguistic(
     Raises:
         ValueError: shapes disagree, or temperature or logit_scale <= 0.
     """
-    return (
-        semantic_image_alignment(student_emb, vlm_image, condensed_text, temperature, logit_scale, vlm_text)
-        / 2
-    )
+    same_rows(student_emb, vlm_image, "student_emb and vlm_image")
+    same_rows(condensed_text, vlm_text, "condensed_text and vlm_text")
+    both = temperature, logit_scale
+    return semantic_image_alignment(student_emb, vlm_image, condensed_text, *both, vlm_text) / 2

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._inputs import full, product, same_rows, unit
+from ._inputs import full, not_negative, product, same_rows, unit
 
 _TINY = 1e-12  # under the square root: its gradient at zero is infinite
 
@@ -105,4 +105,4 @@ def neighborhood_relation(student_logits: Tensor, teacher_logits: Tensor, k: int
     log_p, log_q = (F.log_softmax(z[:, None] - z[neighbours], dim=2) for z in (s, t))  # (B, k, N)
     log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=s.dtype, device=s.device))
     divergence = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
-    return divergence.sum(2).mean() / 2
+    return not_negative(divergence.sum(2).mean() / 2)

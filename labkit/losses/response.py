@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._inputs import full, positive, same_shape
+from ._inputs import full, not_negative, positive, same_shape
 
 
 def hinton_kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
@@ -39,7 +39,8 @@ def hinton_kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float
     positive(temperature, "temperature")
     log_p = F.log_softmax(full(student_logits) / temperature, dim=1)  # (B, N) prediction
     log_q = F.log_softmax(full(teacher_logits.detach()) / temperature, dim=1)  # (B, N) target
-    return temperature**2 * F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+    divergence = F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+    return temperature**2 * not_negative(divergence)
 
 
 def kd_objective(

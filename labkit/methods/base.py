@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -114,14 +114,19 @@ def create(name: str, *, student: Classifier, teacher: Classifier | None = None,
     Raises:
         LabkitError: unknown name or option, missing teacher, or class counts that differ.
     """
+    check_options(name, options)
+    cls: Callable[..., Method] = _METHODS[name]
+    return cls(student, teacher, **options)
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Raise LabkitError unless there is a method of this name, with all of these options."""
     if name not in _METHODS:
         raise unknown("method", name, _METHODS)
-    cls: Callable[..., Method] = _METHODS[name]
-    known = _options(cls)
+    known = _options(_METHODS[name])
     for option in options:
         if option not in known:
             raise unknown(f"option of the method '{name}'", option, known)
-    return cls(student, teacher, **options)
 
 
 def _options(cls: type[Method]) -> list[str]:

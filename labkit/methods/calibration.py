@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from torch import Tensor, nn
 
 from ..engine import FeatureBank, checkpoint
@@ -48,14 +49,17 @@ class Calibration:
     run: PromptRun | None = None
 
     def check_classes(self, classes: Sequence[str]) -> None:
-        """Raise LabkitError unless each name is, or contains, the class of the same position."""
+        """Raise LabkitError unless each name is, or contains, the class of the same position.
+
+        The authors' files name classes as folders do: words in any order, no apostrophes.
+        """
         if len(classes) != len(self.names):
             raise LabkitError(
                 f"The anchors are for {len(self.names)} classes, not {len(classes)}: calibrate them on the"
                 " same classes."
             )
         for name, own in zip(self.names, classes, strict=True):
-            if f" {_plain(own)} " not in f" {_plain(name)} ":
+            if not _words(own) <= _words(name):
                 raise LabkitError(
                     f"The anchors are for other classes, or for these in another order: one is for '{name}'"
                     f" where '{own}' is wanted; calibrate them on the same classes."
@@ -106,27 +110,46 @@ def calibrate(
     Raises:
         LabkitError: prompts and features don't fit together, a prompt is too long, or `out` holds others.
     """
-    from ..models.prompts import PromptLearner
-
     features, labels = _cached(train)
     names = _names(vlm, prompts, features, labels)
-    settings = {"vlm": getattr(vlm, "name", type(vlm).__name__), "images": _digest(labels), "n_ctx": n_ctx}
+    settings = {"vlm": getattr(vlm, "name", type(vlm).__name__), "images": _digest(train), "n_ctx": n_ctx}
     settings |= {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
-    settings["patience"] = patience if val is not None else None
+    settings |= {"patience": patience, "chosen on": _digest(val)} if val is not None else {"patience": None}
     made = Calibration(torch.empty(0), names, settings)
     if classes is not None:
         made.check_classes(classes)
-    if out is not None and _file(out).exists() and not overwrite:
-        return _same(read_calibration(out), made, _file(out))
-    learner = PromptLearner(vlm, names, n_ctx, seed=seed, chunk=chunk)
-    recipe = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "patience": patience, "seed": seed}
+    if out is None:
+        return _learned(made, vlm, features, labels, val, chunk, progress)
+    path = _file(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # of several processes one calibrates, the others read
+        if path.exists() and not overwrite:
+            return _same(read_calibration(path), made, path)
+        _learned(made, vlm, features, labels, val, chunk, progress)
+        made.text = read_calibration(made.save(path)).text  # the numbers with which a later run goes on
+    return made
+
+
+def _learned(
+    made: Calibration,
+    vlm: VisionLanguage,
+    features: Tensor,
+    labels: Tensor,
+    val: Cached | None,
+    chunk: int | None,
+    progress: bool | None,
+) -> Calibration:
+    """The anchors, trained as the settings say."""
+    from ..models.prompts import PromptLearner
+
+    told = made.settings
+    learner = PromptLearner(vlm, made.names, told["n_ctx"], seed=told["seed"], chunk=chunk)
+    recipe = {name: told[name] for name in ("epochs", "lr", "batch_size", "patience", "seed")}
     recipe |= {"weight_decay": 0.0, "warmup": 0, "step": clipped_step, "progress": progress}
     held = _cached(val) if val is not None else None
     made.run = train_prompts(learner, features, labels, scale=vlm.logit_scale, validation=held, **recipe)
     with torch.no_grad():
         made.text = learner().cpu()
-    if out is not None:
-        made.text = read_calibration(made.save(out)).text  # the very numbers with which a later run goes on
     return made
 
 
@@ -216,8 +239,12 @@ def _names(vlm: VisionLanguage, prompts: Sequence[str], features: Tensor, labels
     return tuple(re.sub(r"\s*\.$", "", text) for text in prompts)
 
 
-def _digest(labels: Tensor) -> str:
-    return hashlib.sha256(labels.numpy().tobytes()).hexdigest()[:12]
+def _digest(source: Cached) -> str:
+    """What features are told apart by: a bank's key (images, model, views), or the numbers themselves."""
+    if isinstance(source, FeatureBank):
+        return source.key[:12]
+    parts = [part.contiguous().numpy().tobytes() for part in _cached(source)]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 def _file(path: str | os.PathLike[str]) -> Path:
@@ -225,6 +252,6 @@ def _file(path: str | os.PathLike[str]) -> Path:
     return path if path.suffix in (".safetensors", ".pt", ".pth") else path / FILE
 
 
-def _plain(name: str) -> str:
-    """Lower case, words apart by single spaces: what a name and a sentence with it have in common."""
-    return " ".join(re.findall(r"\w+", name.lower().replace("_", " ")))
+def _words(name: str) -> set[str]:
+    """What a name and a sentence with it have in common: words, with an apostrophe ("Baird's") or without."""
+    return set(re.findall(r"\w+", re.sub(r"['’]s?\b", "", name.lower().replace("_", " "))))

@@ -160,7 +160,7 @@ class DAIT(AsksVLM):
         v, t = self.ask_teacher(batch).embedding, self.teacher.anchors
         u, texts = self.projection(out.embedding), self.condensation.text(t)
         share = self.balance(progress)
-        terms, both, anchor = {"ce": ce, "lambda": full(ce).new_tensor(share)}, 0.0, 0.0
+        terms, both, anchor = {"ce": ce, "lambda": full(ce).new_full((), share)}, 0.0, 0.0
         if self.sia_weight:
             terms["sia"] = self._by_texts(u, texts, v)
             both = both + self.sia_weight * terms["sia"]
@@ -191,13 +191,13 @@ class DAIT(AsksVLM):
             adapted = self.adapter(student.final_map)
             name, own = "sra", spatial_representation_alignment(adapted, guide.final_map, self.channels)
         total = share * ce + (1 - share) * own
-        return {"total": total, "ce": ce, name: own, "lambda": full(ce).new_tensor(share)}
+        return {"total": total, "ce": ce, name: own, "lambda": full(ce).new_full((), share)}
 
     def ask_intermediate(self, batch: Batch) -> Output:
         """The intermediate's output without gradient, or what stage 2 needs of it from a bank."""
         need = "logits" if self.transfer == "logit" else "final_map"
         stored = batch.stored.get(f"intermediate.{need}")
-        if stored is not None:
+        if stored is not None and self.only == 2:  # else stage 1 has changed the network since
             return Output(None, None, (None,) * 4, None)._replace(**{need: stored})
         with torch.no_grad():
             return self.intermediate(batch.image)

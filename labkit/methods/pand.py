@@ -43,8 +43,8 @@ class PAND(VL2Lite):
         calibrate_on: run stage 1 here, before stage 2, on the model's features of the training images (not
             augmented): a `FeatureBank` or (features, labels).
         calibration: options of `calibrate`; with `out` in it an interrupted run finds its anchors again.
-        k: neighbours in the batch, 1..B-1. A batch of many classes has few of the same class; the history's
-            'same_class' is their share.
+        k: neighbours in the batch, of several processes in the process's part of it, 1..B-1. A batch of many
+            classes has few of the same class; the history's 'same_class' is their share.
         lam: the neighbourhood term's inner factor, the authors' lambda.
         weight: of the neighbourhood term, constant over the training; 0 leaves it out.
         options: of `VL2Lite`.

@@ -22,7 +22,8 @@ from .distillation import Distillation
 class RKD(Distillation):
     """Match distances and angles between the embeddings of a batch, as they are, not normalised.
 
-    Memory grows with B^2 D and B^3; a batch needs two samples, and means something from three on.
+    Memory grows with B^2 D and B^3; a batch needs two samples, and means something from three on. Of several
+    processes each compares the images that it has.
 
     Args:
         distance_weight: of L_D, >= 0.

@@ -87,7 +87,7 @@ class VL2Lite(AsksVLM):
         student, teacher = self.student(batch.image), self.ask_teacher(batch)
         share = self.balance(progress)
         ce, h, v = F.cross_entropy(student.logits, batch.label), student.embedding, teacher.embedding
-        terms, both = {"ce": ce, "lambda": full(ce).new_tensor(share)}, 0.0
+        terms, both = {"ce": ce, "lambda": full(ce).new_full((), share)}, 0.0
         if self.image_layer is not None:
             condensed = unit(full(self.image_layer(v)))
             terms["visual"] = vl2lite_visual(unit(full(h)), condensed)

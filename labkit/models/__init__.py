@@ -1,7 +1,7 @@
 """What learns and what teaches: classifiers with feature taps, their cost and their latency."""
 
 from . import lora
-from .build import available, build
+from .build import available, build, check_name
 from .cka import cka, minibatch_cka
 from .classifier import Classifier, DirectTap, Parts
 from .cost import Cost, cost
@@ -28,6 +28,7 @@ __all__ = [
     "VisionLanguage",
     "available",
     "build",
+    "check_name",
     "cka",
     "cost",
     "latency",

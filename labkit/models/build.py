@@ -80,6 +80,11 @@ def available(pattern: str = "*") -> list[str]:
     return [name for name in _names() if fnmatch.fnmatch(name, pattern)]
 
 
+def check_name(name: str) -> None:
+    """Raise LabkitError, with the nearest known name, unless `build` knows this one."""
+    _factory(name)
+
+
 def _names() -> list[str]:
     return [*own_names(), *_library_names()]
 

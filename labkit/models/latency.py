@@ -85,7 +85,8 @@ def latency(
             f"latency needs runs >= 1, warmup >= 0 and threads >= 1, not runs={runs}, warmup={warmup} and"
             f" threads={threads}."
         )
-    with inference(model), _moved(model, device), _threads(threads):
+    # Moved first: under inference_mode the weights would become tensors that can't be trained any more.
+    with _moved(model, device), inference(model), _threads(threads):
         image = example_input(model, input_size)
         for _ in range(warmup):
             model(image)

@@ -192,7 +192,8 @@ def encode_embedded(
 def _encode_part(vlm: VisionLanguage, embedded: Tensor, tokens: Tensor) -> Tensor:
     hook = embedding_of(vlm).register_forward_hook(lambda module, inputs, output: embedded.to(output.dtype))
     try:
-        features = vlm.clip.encode_text(tokens)
+        with vlm._precision():
+            features = vlm.clip.encode_text(tokens)
     finally:
         hook.remove()
     return F.normalize(features.float(), dim=-1)

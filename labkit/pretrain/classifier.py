@@ -144,7 +144,7 @@ def generic(train: int, val: int) -> DataModule:
 
 def measures(model: Classifier, data: DataModule, benchmark: DataModule, **facts: Any) -> dict[str, Any]:
     """What the manifest says of the weights, all accuracies in [0, 1]."""
-    model.eval()
+    model.cpu().eval()  # where `report` has the pictures
     probe = report(lambda x: model(x).embedding, benchmark)
     return {
         "generic_val_accuracy": round(evaluate(model, data.val).accuracy, 4),

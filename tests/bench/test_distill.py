@@ -92,7 +92,7 @@ def test_a_folder_of_images_is_data(capsys, tmp_path: Path):
 def test_a_killed_run_is_gone_on_with_and_ends_the_same(tmp_path: Path):
     arguments = ["distill", "hinton", "--data", "digits", "--student", "digit_student", "--seeds", "1"]
     arguments += ["--teacher", "digit_teacher", "--per-class", "5", "--steps", "120"]
-    command = [sys.executable, "-m", "labkit.cli", *arguments, "--out", "killed"]
+    command = [sys.executable, "-m", "labkit", *arguments, "--out", "killed"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         half = tmp_path / "killed" / "seed0" / "hinton" / "last.safetensors"

@@ -180,7 +180,7 @@ def test_each_real_data_set_has_its_settings(name: str):
     s, own = settings(Asked("dait", name))
     assert (own["k"], s.intermediate["name"]) == (0.5, "mid" if name == "cub50" else "regnety_016.tv2_in1k")
     assert s.training["batch_size"] == 32
-    assert set(own) <= {"k", "b", "transfer", "channels", "transfer_views", "temperature"}
+    assert set(own) <= {"k", "b", "e", "transfer", "channels", "transfer_views", "temperature"}
 
 
 def test_settings_of_ones_own_name_the_data_and_rename_a_class(tmp_path: Path):

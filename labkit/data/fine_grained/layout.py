@@ -22,6 +22,7 @@ from ..registry import Info, Official, missing, places
 from ..store import StoredSet, store
 
 IMAGE_SIZE = 224
+BORDER = 1.14  # photographs are evaluated at the middle of a square so much larger, as in DAIT's recipe
 RESEARCH = "none published, for non-commercial research and teaching"
 Archive = tuple[str, str | None]  # URL, MD5
 
@@ -164,15 +165,17 @@ def deliver(
         LabkitError, MissingError: what `check` finds, or images that can't be read.
     """
     check(info, listing, counts, complete=complete)
+    side = image_size or info.image_size
     rows = store(
         info.name,
         listing.root,
         listing.files,
-        image_size or info.image_size,
+        round(BORDER * side),
         bottom=listing.bottom,
         mend=mend(info, listing.root),
     )
-    whole = StoredSet(rows, listing.labels, listing.classes, listing.ids and torch.tensor(listing.ids))
+    ids = listing.ids and torch.tensor(listing.ids)
+    whole = StoredSet(rows, listing.labels, listing.classes, ids, image_size=side, border=BORDER)
     splits = {
         name: whole.subset([i for i, split in enumerate(listing.splits) if split == name]) for name in counts
     }
