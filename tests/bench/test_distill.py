@@ -170,3 +170,10 @@ def test_options_are_numbers_lists_or_words():
     for wrong in ("lr", "=3"):
         with pytest.raises(LabkitError, match="--set takes option=value"):
             parse_options([wrong])
+
+
+def test_a_wrong_name_is_said_before_the_teacher_is_trained(tmp_path: Path):
+    for wrong in ({"student": "digit_studen"}, {"options": {"temprature": 2}}):
+        with pytest.raises(LabkitError, match="Unknown"):
+            distill("hinton", **DIGITS | {"seeds": 1, "steps": 2} | wrong, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

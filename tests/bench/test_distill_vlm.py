@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from labkit.bench import distill_report, pair, vlm
 from labkit.bench.distill import distill
 from labkit.bench.distill_settings import Asked, settings
 from labkit.data.prompts import templates
+from labkit.methods.calibration import FILE
 
 BIRDS = {"data": "pictures", "student": "tiny", "per_class": 4, "seeds": 1, "steps": 3, "stored": 2}
 SMALL = {"data.image_size": 16, "batch_size": 8, "calibration.epochs": 1, "calibration.n_ctx": 4}
@@ -154,6 +158,65 @@ def test_the_other_methods_run_from_start_to_end(method: str, tmp_path: Path):
     assert found.report.exists()
 
 
+@pytest.mark.parametrize("method", ["dait", "pand"])
+def test_the_first_stage_alone_leaves_its_artefact_and_can_be_gone_on_with(method: str, capsys, tmp_path):
+    between = {"intermediate": "tiny"} if method == "dait" else {}
+    arguments = {**BIRDS, **between, "options": SMALL}
+    found = distill(method, **arguments, only=1, out="run")
+    made = tmp_path / "run" / "seed0"
+    assert "with --resume its students follow" in capsys.readouterr().out
+    assert not set(found.tests) & {"scratch", method}
+    assert found.report.exists()
+    assert (made / "intermediate" if method == "dait" else made / FILE).exists()
+    assert not (made / method).exists()
+    with pytest.raises(LabkitError, match="--only 1 belongs to the methods dait, takd_clip, pand"):
+        distill("vl2lite", **BIRDS, only=1)
+    forget()
+    assert {"scratch", method} <= set(distill(method, **arguments, out="run", resume=True).tests)
+
+
+def test_the_raw_epoch_form_knows_the_epochs_of_each_stage(tmp_path: Path):
+    told = SMALL | {"e": "epoch", "stage1.e": "epoch", "intermediate.batch_size": 8}
+    told |= {"intermediate.head_share": 0.5}
+    steps = {"steps": 6, "per_class": 8}  # 24 images, 8 a step: two epochs, and half of them
+    distill("dait", **BIRDS | steps, intermediate="small", options=told, out="run")
+    first, second = (engine.load_run(tmp_path / "run/seed0" / part) for part in ("intermediate", "dait"))
+    assert (first.config["method"]["epochs"], second.config["method"]["epochs"]) == (1, 2)
+    assert second.history["lambda"] == pytest.approx([0.0, 0.5])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="gloo's launcher")
+@pytest.mark.xdist_group("processes")
+@pytest.mark.parametrize("method", ["dait", "pand"])
+def test_two_processes_distil_as_accelerate_starts_them(method: str, tmp_path: Path):
+    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command = [
+        "-m",
+        "labkit",
+        "distill",
+        method,
+        "--data",
+        "pictures",
+        "--student",
+        "tiny",
+        "--per-class",
+        "8",
+    ]
+    command += ["--seeds", "1", "--steps", "2", "--stored", "1", "--out", "run"]
+    command += [f"--set={name}={value}" for name, value in SMALL.items()]
+    command += ["--intermediate", "tiny"] if method == "dait" else []
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, *command],
+        capture_output=True, text=True, env=environment, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count(f"seed 0: student tiny, {method}: ") == 1
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 # Settings ------------------------------------------------------------------------------------------------
 
 
@@ -280,3 +343,16 @@ def test_files_of_prompts_and_anchors_must_be_of_these_classes(tmp_path: Path):
         methods.Calibration(text[: len(wrong)], tuple(wrong)).save(tmp_path / "other.safetensors")
         with pytest.raises(LabkitError, match=sentence):
             distill("pand", **BIRDS, options=SMALL, anchors="other.safetensors")
+
+
+def test_another_student_starts_as_the_presets_own_does():
+    for name, weights in (("mobilenetv2_100.ra_in1k", "pretrained"), ("digit_cnn", None)):
+        s, _ = settings(Asked("dait", "cub200", student=name))
+        assert s.student == {"name": name} | ({"weights": weights} if weights else {})
+    s, _ = settings(Asked("dait", "aviary", student="small"))
+    assert s.student == {"name": "small"}  # as 'tiny' there: from random weights
+
+
+def test_a_folder_is_asked_about_by_words():
+    s, _ = settings(Asked("pand", "pictures", student="tiny"))
+    assert s.prompts == "a photo of a {description}."

@@ -76,3 +76,11 @@ def test_unknown_lab(number):
 def test_numbers_out_of_range(options: dict):
     with pytest.raises(LabkitError, match="at least 1"):
         run_lab(1, **options)
+
+
+def test_a_results_file_is_filled_by_one_process_at_a_time(log: Path, tmp_path: Path):
+    out = tmp_path / "lab01.json"
+    with grid._alone(out), pytest.raises(LabkitError, match="Another labkit bench is filling"):
+        run_lab(1, seeds=1, out=out, workers=1)
+    assert run_lab(1, seeds=1, out=out, workers=1).rows
+    assert [path.name for path in tmp_path.iterdir() if "lock" in path.name] == []

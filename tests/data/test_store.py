@@ -13,10 +13,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from labkit import LabkitError
-from labkit.data import ImageSet, StoredSet, batches, store
+from labkit.data import Augment, ImageSet, StoredSet, batches, store
 from labkit.data.images import decode, decode_all
 from labkit.data.store import Rows
 from labkit.engine.bank_key import sample_digests, split_digest
@@ -200,3 +201,20 @@ def test_a_process_gets_the_file_and_not_its_content(both: tuple[StoredSet, Imag
     assert len(content) < 3000
     again = pickle.loads(content)
     assert torch.equal(again.fetch([0, 2]), stored.fetch([0, 2]))
+
+
+def test_evaluation_sees_the_middle_and_random_crops_all_of_a_border(photos: Path) -> None:
+    from torchvision.transforms.v2.functional import center_crop
+
+    whole = make(photos, 20)
+    labels = [0] * 6 + [1] * 6
+    stored = StoredSet(whole, labels, "ab", image_size=16, border=1.25)
+    assert stored.fetch_whole([0, 5]).shape[-2:] == (20, 20)
+    assert torch.equal(stored.fetch([0, 5]), center_crop(whole[torch.tensor([0, 5])], [16, 16]))
+    assert torch.equal(next(iter(batches(stored, 12))).image, stored.fetch(range(12)) / 255)
+    plain = Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0))  # all of it, scaled to the image's side
+    shown = next(iter(batches(stored, 12, augment=plain))).image
+    assert shown.shape[-2:] == (16, 16)
+    wanted = F.interpolate(whole[torch.arange(12)] / 255, (16, 16), mode="bilinear")
+    torch.testing.assert_close(shown, wanted, rtol=0, atol=1e-5)
+    assert stored.subset([3]).fetch([0]).shape == (1, 3, 16, 16)

@@ -12,7 +12,7 @@ import torch
 from engine_toys import classifier, images, scratch, sentence, toy
 from torch import nn
 
-from labkit import methods
+from labkit import LabkitError, methods
 from labkit.engine import Run, Stage, evaluate, fit, load_run, records
 
 SETTINGS = {"epochs": 2, "batch_size": 8, "device": "cpu"}
@@ -186,3 +186,9 @@ def test_fit_in_another_thread_needs_no_signals():
     thread.start()
     thread.join()
     assert found[0].losses == fit(scratch(), toy(), **SETTINGS).losses
+
+
+def test_a_loss_that_cant_take_the_batch_is_one_sentence():
+    method = methods.create("rkd", student=classifier(), teacher=classifier(1).eval())
+    with pytest.raises(LabkitError, match="The method 'rkd' can't train on batches of 1: student_emb and"):
+        fit(method, toy(), steps=1, batch_size=1, progress=False)

@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from labkit.losses import hinton_kd, kd_objective, logit_mse
+from labkit.losses import hinton_kd, kd_objective, logit_mse, neighborhood_relation
 
 # T small but not 1, weight neither .5 nor 0 or 1, B and C different and above 1: then a wrong T², swapped
 # arguments, a swapped weight or another reduction each change the value.
@@ -226,3 +227,18 @@ def test_these_inputs_tell_the_common_mistakes_apart(mistake: str):
     student, teacher = logits(0), logits(1)
     right = kd_objective(student, teacher, LABELS, T, WEIGHT).item()
     assert not math.isclose(right, MISTAKES[mistake](student, teacher, LABELS), rel_tol=1e-3)
+
+
+def test_rounding_takes_no_divergence_below_zero():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        z = 4 * torch.randn(6, 9, generator=generator)
+        student = z.clone().requires_grad_()
+        loss = hinton_kd(student, z + 3, 2.0)
+        assert loss.item() >= 0
+        assert neighborhood_relation(z, z).item() >= 0
+        loss.backward()
+        assert student.grad.isfinite().all()
+    other = torch.randn(6, 9, generator=generator)  # elsewhere nothing changes
+    wanted = 4 * F.kl_div((z / 2).log_softmax(1), (other / 2).softmax(1), reduction="batchmean")
+    torch.testing.assert_close(hinton_kd(z, other, 2.0), wanted)

@@ -378,3 +378,17 @@ def test_the_student_is_no_intermediate():
         create("dait", student=student, intermediate=student, only=2)
     with pytest.raises(LabkitError, match="at most 5 axes, not 6"):
         principal_axes(torch.rand(5, 8), 6)
+
+
+def test_a_bank_of_the_intermediate_speaks_for_the_second_stage_alone():
+    batch = a_batch()
+    stored = {"intermediate.logits": torch.full((6, 3), 7.0)}
+    for only, taken in ((2, True), (None, False)):
+        options = {"prompts": PROMPTS} if only is None else {}
+        teacher = ToyVLM() if only is None else None
+        method = create(
+            "dait", student=classifier(), teacher=teacher, intermediate=classifier(1).eval(),
+            only=only, transfer="logit", **options,
+        )  # fmt: skip
+        said = method.ask_intermediate(batch._replace(stored=stored)).logits
+        assert torch.equal(said, stored["intermediate.logits"]) == taken

@@ -306,3 +306,27 @@ def test_both_stages_and_resume_with_the_same_anchors(tmp_path, monkeypatch):
     Calibration(wanted, tuple(text[:-1] for text in SENTENCES)).save(tmp_path)  # of unknown making
     with pytest.raises(LabkitError, match=r"made with vlm = None, not aviary-clip"):
         method()
+
+
+def test_anchors_of_other_features_are_not_taken_for_these(tmp_path):
+    features, labels = cached()
+    calibrate(clip(), SENTENCES, (features, labels), out=tmp_path, **QUICK)
+    other = F.normalize(features + 0.1, dim=1)
+    with pytest.raises(LabkitError, match="made with images = "):
+        calibrate(clip(), SENTENCES, (other, labels), out=tmp_path, **QUICK)
+    with pytest.raises(LabkitError, match="made with "):
+        calibrate(clip(), SENTENCES, (features, labels), val=(other, labels), out=tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Baird_Sparrow", "Baird's Sparrow"),
+        ("a photo of a Chuck will Widow, a type of bird", "Chuck-will's-widow"),
+        ("AM General Hummer SUV 2000", "2000 AM General Hummer SUV"),
+    ],
+)
+def test_the_authors_names_of_the_same_class_are_known(theirs: str, ours: str):
+    Calibration(torch.eye(1), (theirs,)).check_classes([ours])
+    with pytest.raises(LabkitError, match="for other classes"):
+        Calibration(torch.eye(1), (theirs,)).check_classes(["Field Sparrow"])

@@ -75,3 +75,4 @@ def test_on_a_gpu():
     found = latency(model, (1, 3, 32, 32), runs=5, device="cuda")
     assert found.device == torch.cuda.get_device_name()
     assert model.weight.device.type == "cpu"
+    assert not model.weight.is_inference()
