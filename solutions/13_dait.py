@@ -461,7 +461,7 @@ show(fig, "The student's accuracy over the candidate's CKA with CLIP, and over t
 # %% [markdown]
 # **See:** biased CKA grows with the width, whatever the features are: beside each stands what pure noise of that width
 # gets. (So compare the unbiased column. Of the paper's candidates VGG-13, 4096 wide, would profit most.) Then ask what either axis tells you about the student.
-# The candidates' CKA with CLIP lies within four hundredths, and at nearly the same CKA one student is ten points behind the
+# The candidates' CKA with CLIP hardly differs, and at nearly the same CKA one student is far behind the
 # other. The candidate's own accuracy, which costs a training, tells more; but the *best* candidate, `resnet_narrow`, has a poor
 # student, whose seeds scatter most. `small` and `mid` are built like the student, only wider: a map teaches whoever can draw
 # it, and neither number asks for that. So choose by validation accuracy of the *student*, if you can pay for it.
@@ -478,7 +478,7 @@ print(tables.views(results, aviary, birdwatch))
 
 # %% [markdown]
 # **See:** from the first row to the second, *adapting* an intermediate is worth most of what there is: the student of a
-# "frozen" one stays more than ten points behind. From "labels alone" downwards is what CLIP adds to that, and none of these
+# "frozen" one stays far behind. From "labels alone" downwards is what CLIP adds to that, and none of these
 # differences excludes zero, for the network itself or for its student. So formula (4) does no harm here, and these seeds
 # can't tell it from plain fine-tuning. The second table says what a small $V$ costs: one view is too few, four can't be
 # told from sixteen. At the papers' size, where the tower is all the cost, 100 epochs of stage 1 with a bank of four took a

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 import labkit
 from labkit import answer, check, engine, losses, views
-from labkit.bench import interval, lab14, pair, paired, read_results, vlm
+from labkit.bench import interval, lab13, lab13_tables, lab14, pair, paired, read_results, vlm
 from labkit.bench import lab14_tables as tables
+from labkit.engine.grad_cam import grad_cam
 from labkit.losses import semantic_image_alignment, vl2lite_visual
 from labkit.losses.language import CLIP_SCALE as S
 from labkit.methods import Calibration, read_calibration
@@ -31,6 +32,7 @@ from labkit.methods.coop import coop_rate
 from labkit.models.prompts import PromptLearner
 from labkit.rng import permutation
 from labkit.views import Table, neighbourhoods, show
+from labkit.views.looks import plot_looks, plot_part_attention
 from labkit.views.prompts import plot_guess
 
 profile = labkit.profile()
@@ -511,6 +513,37 @@ print(tables.structure(results))
 # teacher's neighbours. The first is what one hopes to get from it, and hardly moves: remember section 4, a random batch
 # has hardly more than this to find. The accuracy is the better judge of what the relations were good for.
 #
+# **And where do they look?** Lab 13's attention-on-part score, PAND's among the others': the share of Grad-CAM on the parts
+# that tell a bird from its look-alikes, by seed, beside somebody who looks anywhere, always at the middle, or anywhere on
+# the bird. Then your two students on three birds that only PAND's names right.
+
+# %%
+birdwatch = lab13.settings(labkit.profile("cpu"))
+scores, controls = lab13_tables.looks(lab13_tables.found("lab13"), birdwatch)
+controls.pop("best", None)
+fig = plot_part_attention(scores, controls, "Share of the evidence on the parts that tell species apart")
+show(fig, "Attention-on-part scores by seed for each network, with lines for the controls")
+
+true = birds.test.labels
+better = (tests["PAND"].predictions == true) & (tests["asks directly"].predictions != true)
+pick = better.nonzero()[:, 0][:: max(1, int(better.sum()) // 3)][:3]
+few = birds.test.subset(pick)
+images = few.fetch(torch.arange(len(few)))
+students = {"asks directly": control, "PAND": pupil}
+looks = {
+    who: grad_cam(net, images.to(device) / 255, few.labels.to(device)).cpu() for who, net in students.items()
+}
+said = {who: [birds.classes[c].rsplit(" ", 1)[0] for c in tests[who].predictions[pick]] for who in students}
+titles = [birds.classes[c].replace(" ", "\n") for c in few.labels.tolist()]
+show(
+    plot_looks(images, titles, looks, lab13.parts(few), said),
+    "Grad-CAM of the student that asks directly and of PAND's on the same three birds",
+)
+
+# %% [markdown]
+# **See:** what lab 13 said of the others holds for PAND: about as much on the telling parts as somebody who always looks at
+# the middle, less than one who looks anywhere on the bird. Three pictures are examples; the scores are the measurement.
+#
 # ## 10 · Break it: how many neighbours, how loud?
 # Before you look: what does the largest $k$ mean, everybody else in the batch? And a weight that drowns all the rest?
 
@@ -530,7 +563,7 @@ if "weight" in swept:
 # pairs of a batch, and the student is no worse for it. So what helped were the *relations*, and not that they are between
 # neighbours; section 6 gave a reason why far pairs may even say more. A paper that sweeps $k$ up to 7 can't see this. A little
 # weight is better than none, by a step clear of zero; then comes a broad middle, and an end at which the labels and the
-# alignment are hardly heard: the mean falls by nine points, but the seeds scatter too widely to be sure of how many. Another
+# alignment are hardly heard: the mean falls far, but the seeds scatter too widely to be sure of how far. Another
 # temperature for the teacher's logits in formula (5) makes no difference that three seeds can tell.
 #
 # ## 11 · Find the bug
