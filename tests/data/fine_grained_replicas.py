@@ -13,6 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
+from torch import Tensor
+from torchvision.transforms.v2.functional import center_crop
+
+from labkit.data.images import decode_all
 
 # classes.txt of CUB-200-2011, numbers left out
 CUB_NAMES = [
@@ -247,6 +251,11 @@ class Pictures:
             os.link(self.shared, path)
         else:
             self._save(path)
+
+
+def evaluated(files: Sequence[Path], size: int) -> Tensor:
+    """What evaluation sees of photographs: the short side resized to 1.14 times the size, then the middle."""
+    return center_crop(decode_all(files, round(1.14 * size)), [size, size])
 
 
 def even(total: int, classes: int) -> list[int]:

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fine_grained_replicas import Pictures, aircraft, even
+from fine_grained_replicas import Pictures, aircraft, evaluated, even
 from PIL import Image
 from torchvision.datasets import FGVCAircraft
 
 from labkit import LabkitError, data
 from labkit.data.fine_grained import aircraft as reader
 from labkit.data.fine_grained import layout
-from labkit.data.images import decode_all
 from labkit.errors import MissingError
 
 COUNTS = {"train": [3, 2, 2], "val": [1, 2, 1], "test": [2, 1, 3]}
@@ -49,7 +48,7 @@ def test_it_agrees_with_torchvision(small: Path, split: str) -> None:
     ours, theirs = getattr(module, split), FGVCAircraft(small.parent, split)
     assert ours.labels.tolist() == theirs._labels
     assert module.classes == tuple(theirs.classes) == ("707-320", "Cessna 172", "F-16A/B")
-    assert torch.equal(ours.fetch(range(len(ours))), decode_all(theirs._image_files, 8))
+    assert torch.equal(ours.fetch(range(len(ours))), evaluated(theirs._image_files, 8))
 
 
 def test_official_validation_is_kept_or_joined_to_training(small: Path) -> None:

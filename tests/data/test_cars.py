@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from fine_grained_replicas import Pictures, cars, cars_folders, cars_one_list, even
+from fine_grained_replicas import Pictures, cars, cars_folders, cars_one_list, evaluated, even
 from torchvision.datasets import StanfordCars
 
 from labkit import LabkitError, data
 from labkit.data.fine_grained import cars as reader
 from labkit.data.fine_grained import layout
-from labkit.data.images import decode_all
 from labkit.data.names import car
 from labkit.errors import MissingError
 
@@ -55,7 +54,7 @@ def test_it_agrees_with_torchvision(small: Path, split: str) -> None:
     if split == "test":
         test = load(small.parent).test
         assert test.labels.tolist() == list(labels)
-        assert torch.equal(test.fetch(range(len(test))), decode_all(files, 8))
+        assert torch.equal(test.fetch(range(len(test))), evaluated(files, 8))
 
 
 @pytest.mark.parametrize("build", [cars, cars_one_list, cars_folders])

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from fine_grained_replicas import CUB_NAMES, Pictures, cub, even
+from fine_grained_replicas import CUB_NAMES, Pictures, cub, evaluated, even
 from test_fetch import mirror
 
 from labkit import LabkitError, data
 from labkit.data.fine_grained import cub as reader
-from labkit.data.images import decode_all
 from labkit.data.names import cub as clean
 from labkit.data.prompts import templates
 from labkit.errors import MissingError
@@ -52,7 +51,7 @@ def test_images_labels_ids_and_names(small: Path) -> None:
     is_training = [line.split()[1] for line in (small / "train_test_split.txt").read_text().splitlines()]
     for split in (module.train, module.val, module.test):
         paths = [small / "images" / files[i] for i in split.ids]
-        assert torch.equal(split.fetch(range(len(split))), decode_all(paths, 8))
+        assert torch.equal(split.fetch(range(len(split))), evaluated(paths, 8))
         assert split.labels.tolist() == [int(path.parent.name[:3]) - 1 for path in paths]
         assert {is_training[i] for i in split.ids} == {"0" if split is module.test else "1"}
     assert module.classes == ("Black-footed Albatross", "Laysan Albatross", "Sooty Albatross")

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from fine_grained_replicas import Pictures, dogs
+from fine_grained_replicas import Pictures, dogs, evaluated
 from scipy.io import loadmat, savemat
 from test_fetch import mirror
 
 from labkit import LabkitError, data
 from labkit.data.fine_grained import dogs as reader
 from labkit.data.fine_grained import layout
-from labkit.data.images import decode_all
 from labkit.data.names import dog
 from labkit.errors import MissingError
 
@@ -52,7 +51,7 @@ def test_images_labels_and_names(small: Path) -> None:
         assert torch.bincount(module.test.labels).tolist() == TEST
         assert torch.bincount(module.val.labels).tolist() == [1, 1, 1]
     files = loadmat(small / "test_list.mat", squeeze_me=True)["file_list"]
-    assert torch.equal(module.test.fetch(range(7)), decode_all([small / "Images" / f for f in files], 8))
+    assert torch.equal(module.test.fetch(range(7)), evaluated([small / "Images" / f for f in files], 8))
     assert module.test.ids.tolist() == list(range(9, 16))
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from fine_grained_replicas import Pictures, even, nabirds
+from fine_grained_replicas import Pictures, evaluated, even, nabirds
 
 from labkit import LabkitError, data
 from labkit.data.fine_grained import layout
 from labkit.data.fine_grained import nabirds as reader
-from labkit.data.images import decode_all
 from labkit.data.names import nabirds_description
 from labkit.errors import MissingError
 
@@ -46,7 +45,7 @@ def test_labels_are_the_nodes_with_images(alone: Path, tmp_path: Path) -> None:
     for split, counts in ((module.train, [2, 1, 3]), (module.val, [1, 1, 1]), (module.test, [2, 2, 1])):
         assert torch.bincount(split.labels).tolist() == counts
         paths = [root / "images" / files[i] for i in split.ids]
-        assert torch.equal(split.fetch(range(len(split))), decode_all(paths, 8))
+        assert torch.equal(split.fetch(range(len(split))), evaluated(paths, 8))
         assert split.labels.tolist() == [int(path.parent.name) - 456 for path in paths]
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from fine_grained_replicas import Pictures, even, pets
+from fine_grained_replicas import Pictures, evaluated, even, pets
 from torchvision.datasets import OxfordIIITPet
 
 from labkit import LabkitError, data
 from labkit.data.fine_grained import layout
 from labkit.data.fine_grained import pets as reader
-from labkit.data.images import decode_all
 from labkit.errors import MissingError
 
 TRAIN, TEST = [3, 3, 3], [2, 2, 3]
@@ -51,7 +50,7 @@ def test_it_agrees_with_torchvision(small: Path, split: str) -> None:
     assert list(listing.classes) == theirs.classes
     if name == "test":
         test = load(small.parent).test
-        assert torch.equal(test.fetch(range(len(test))), decode_all(theirs._images, 8))
+        assert torch.equal(test.fetch(range(len(test))), evaluated(theirs._images, 8))
         assert test.labels.tolist() == theirs._labels
 
 
