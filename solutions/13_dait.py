@@ -414,7 +414,7 @@ assert tests["DAIT"].accuracy > tests["alone"].accuracy, (
 # ## 7 · The experiment
 # The same student, steps, labels and views for every method; six settings were tried for each on validation images.
 # Controls: the student **alone**; the student with **pretrained weights of its own**, fine-tuned; Hinton's KD and RKD
-# from the strongest network without CLIP (the **teacher** in the table: it learned the labels alone); and **DAIT-F with
+# from the intermediate's twin without CLIP (the **teacher** in the table: it learned the labels alone); and **DAIT-F with
 # that same network in the middle**, "intermediate by labels alone". 6 labels per species are 30 % of the labels, 10 are half
 # and 20 are all; columns that are missing have not been run.
 

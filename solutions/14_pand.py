@@ -32,7 +32,7 @@ from labkit.methods.coop import coop_rate
 from labkit.models.prompts import PromptLearner
 from labkit.rng import permutation
 from labkit.views import Table, neighbourhoods, show
-from labkit.views.looks import plot_looks, plot_part_attention
+from labkit.views.looks import plot_looks
 from labkit.views.prompts import plot_guess
 
 profile = labkit.profile()
@@ -241,8 +241,8 @@ logits = {"teacher": said["calibrated"], "asks directly": tests["asks directly"]
 found = {who: neighbours(z[batch], 3)[bird].tolist() for who, z in logits.items()}
 names = [birds.classes[c] for c in kind]
 pictures = birds.test.fetch(batch)
-fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found, size=0.9)
-fig.suptitle("One bird, one batch: who is near depends on who looks", fontsize=11)
+fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found, size=0.8)
+fig.suptitle("One bird: who is near depends on who looks", fontsize=11)
 show(fig, f"A {names[bird]} and its three nearest neighbours for the teacher, and for the student")
 
 # %% [markdown]
@@ -501,7 +501,7 @@ print(tables.prompts(results))
 # %%
 logits["PAND"] = tests["PAND"].logits
 found = {who: neighbours(z[batch], 3)[bird].tolist() for who, z in logits.items()}
-fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found, size=0.9)
+fig = neighbourhoods.plot_neighbourhoods(pictures, names, bird, found, size=0.8)
 fig.suptitle("Does PAND's student see the teacher's neighbours?", fontsize=11)
 show(fig, f"A {names[bird]} and its three nearest neighbours for the teacher and both students")
 
@@ -515,34 +515,37 @@ print(tables.structure(results))
 #
 # **And where do they look?** Lab 13's attention-on-part score, PAND's among the others': the share of Grad-CAM on the parts
 # that tell a bird from its look-alikes, by seed, beside somebody who looks anywhere, always at the middle, or anywhere on
-# the bird. Then your two students on three birds that only PAND's names right.
+# the bird. Then your two students on two birds that only PAND's names right.
 
 # %%
 birdwatch = lab13.settings(labkit.profile("cpu"))
 scores, controls = lab13_tables.looks(lab13_tables.found("lab13"), birdwatch)
-controls.pop("best", None)
-fig = plot_part_attention(scores, controls, "Share of the evidence on the parts that tell species apart")
-show(fig, "Attention-on-part scores by seed for each network, with lines for the controls")
+shares = [[who, interval(by_seed)] for who, by_seed in scores.items()]
+shares += [[who, f"{100 * share:.1f}"] for who, share in controls.items() if who != "best"]
+print(Table(["who looks", "evidence on the telling parts, %"], shares))
 
 true = birds.test.labels
 better = (tests["PAND"].predictions == true) & (tests["asks directly"].predictions != true)
-pick = better.nonzero()[:, 0][:: max(1, int(better.sum()) // 3)][:3]
+pick = better.nonzero()[:, 0][:: max(1, int(better.sum()) // 2)][:2]
 few = birds.test.subset(pick)
 images = few.fetch(torch.arange(len(few)))
 students = {"asks directly": control, "PAND": pupil}
 looks = {
     who: grad_cam(net, images.to(device) / 255, few.labels.to(device)).cpu() for who, net in students.items()
 }
-said = {who: [birds.classes[c].rsplit(" ", 1)[0] for c in tests[who].predictions[pick]] for who in students}
+said = {
+    who: [birds.classes[c].rsplit(" ", 1)[0].replace(" ", "\n") for c in tests[who].predictions[pick]]
+    for who in students
+}
 titles = [birds.classes[c].replace(" ", "\n") for c in few.labels.tolist()]
 show(
-    plot_looks(images, titles, looks, lab13.parts(few), said),
-    "Grad-CAM of the student that asks directly and of PAND's on the same three birds",
+    plot_looks(images, titles, looks, lab13.parts(few), said, size=1.2),
+    "Grad-CAM of the student that asks directly and of PAND's on the same two birds",
 )
 
 # %% [markdown]
 # **See:** what lab 13 said of the others holds for PAND: about as much on the telling parts as somebody who always looks at
-# the middle, less than one who looks anywhere on the bird. Three pictures are examples; the scores are the measurement.
+# the middle, less than one who looks anywhere on the bird. Two birds are examples; the scores are the measurement.
 #
 # ## 10 · Break it: how many neighbours, how loud?
 # Before you look: what does the largest $k$ mean, everybody else in the batch? And a weight that drowns all the rest?
