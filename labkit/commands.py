@@ -48,27 +48,10 @@ def distill(
     """Distil a teacher into a student on any data, beside the same student alone."""
     from .bench.distill import distill as run
 
-    run(
-        method,
-        data=data,
-        student=student,
-        teacher=teacher,
-        assistant=assistant,
-        vlm=vlm,
-        prompts=prompts,
-        intermediate=intermediate,
-        anchors=anchors,
-        only=only,
-        seeds=seeds,
-        epochs=epochs,
-        steps=steps,
-        per_class=per_class,
-        options=parse_options(set_ or []),
-        stored=stored,
-        out=out,
-        resume=resume,
-        profile=profile,
-    )
+    asked = {"data": data, "student": student, "teacher": teacher, "assistant": assistant, "vlm": vlm}
+    asked |= {"prompts": prompts, "intermediate": intermediate, "anchors": anchors, "only": only}
+    asked |= {"seeds": seeds, "epochs": epochs, "steps": steps, "per_class": per_class, "stored": stored}
+    run(method, **asked, options=parse_options(set_ or []), out=out, resume=resume, profile=profile)
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:

@@ -120,6 +120,13 @@ def adapt(
     return engine.fit(then, module, bank=bank, out=out, **told, **recipe)
 
 
+def passes(recipe: dict[str, Any], images: int, share: float = 1.0) -> int:
+    """How many epochs a training over so many images has, or a share of it: what e='epoch' counts."""
+    per_epoch = steps_per_epoch(images, recipe.get("batch_size", Recipe.batch_size))
+    steps = recipe.get("steps") or recipe["epochs"] * per_epoch
+    return max(1, round(share * steps / per_epoch))
+
+
 def _rest(recipe: dict[str, Any], share: float, module: DataModule) -> dict[str, Any]:
     """The recipe of what follows a head that took its share of the steps."""
     per_epoch = steps_per_epoch(len(module.train), recipe.get("batch_size", Recipe.batch_size))

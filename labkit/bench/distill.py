@@ -99,18 +99,8 @@ def distill(
     """
     started = time.perf_counter()
     asked = Asked(
-        method,
-        data=data,
-        student=student,
-        teacher=teacher,
-        assistant=assistant,
-        vlm=vlm,
-        prompts=prompts,
-        intermediate=intermediate,
-        anchors=anchors,
-        only=only,
-        epochs=epochs,
-        steps=steps,
+        *(method, data, student, teacher, assistant, vlm, prompts, intermediate, anchors),
+        *(only, epochs, steps),
         options=options or {},
         stored=stored,
         profile=profile,

@@ -103,10 +103,12 @@ class OneSeed:
 
     def student(self, name: str, guide: Classifier | None, options: dict[str, Any]) -> Run:
         """The student's run, named after what it learns by."""
+        from .adapt import passes
+
         recipe = {k: v for k, v in options.items() if k in pair.RECIPE}
         own = {k: v for k, v in options.items() if k not in recipe}
         if own.get("e") == "epoch":
-            own["epochs"] = pair.passes(pair.changed(self.s.training, recipe), len(self.module.train))
+            own["epochs"] = passes(pair.changed(self.s.training, recipe), len(self.module.train))
         method = pair.create(self.s, name, self.number, self.per_class, guide=guide, **own)
         where = {"out": self.out / name, "resume": self.resume}
         with warnings.catch_warnings():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from ..errors import LabkitError, MissingError, unknown
 from ..profiles import has_preset, preset
 from ..profiles import profile as choose
 from . import pair
+from .distill_checks import BETWEEN, check, check_names
 
 TRAINING = {
     "batch_size": 64,
@@ -27,8 +27,6 @@ HEADS = {"head_lr": 0.03, "head_share": 0.3}  # of a network with pretrained wei
 EPOCHS = 20
 PROMPT = "a photo of a {description}."  # where the data have no template of their own
 VIEWS = 16  # that a vision-language model encodes, where neither preset nor --stored says
-BETWEEN = ("dait", "takd_clip")  # methods with a trained network between model and student
-FIRST_STAGE = (*BETWEEN, "pand")
 # Options of `data.load`, `build`, `fit` and so on that a preset may hold; `class_names` is a user's own.
 KEYS = (
     *("data", "num_classes", "class_names", "student", "teacher", "assistant", "intermediate", "vlm"),
@@ -69,7 +67,7 @@ def settings(asked: Asked) -> tuple[SimpleNamespace, dict[str, Any]]:
     """
     from .. import methods
 
-    _check(asked)
+    check(asked)
     known = _known(asked)
     own, alone = _options(known, asked)
     recipes = _recipes(known, asked)
@@ -93,45 +91,8 @@ def settings(asked: Asked) -> tuple[SimpleNamespace, dict[str, Any]]:
         _language(s, known, asked, recipes, parts, own)
     elif pair.asks(asked.method, own):
         s.teacher = _net(asked.teacher, known, "teacher")
-    _check_names(s, own, asked.method)
+    check_names(s, own, asked.method)
     return s, own
-
-
-def _check(asked: Asked) -> None:
-    """Refuse what can't be run, before anything is loaded."""
-    from .. import methods
-
-    if asked.method not in methods.available():
-        raise unknown("method", asked.method, methods.available())
-    asks_vlm = methods.asks_vlm(asked.method)
-    if asked.assistant is not None and asked.method != "takd":
-        raise LabkitError(f"--assistant belongs to the method takd, but the method is {asked.method}.")
-    if asked.intermediate is not None and asked.method not in BETWEEN:
-        raise LabkitError(
-            f"--intermediate belongs to the methods {' and '.join(BETWEEN)}, but the method is"
-            f" {asked.method}."
-        )
-    if asked.only not in (None, 1):
-        raise LabkitError(f"--only takes 1, for the first stage alone, but got {asked.only}.")
-    if asked.only and asked.method not in FIRST_STAGE:
-        raise LabkitError(
-            f"--only 1 belongs to the methods {', '.join(FIRST_STAGE)}, but the method is {asked.method}."
-        )
-    for name in ("vlm", "prompts", "anchors"):
-        if getattr(asked, name) is not None and not asks_vlm:
-            raise LabkitError(
-                f"--{name} belongs to methods that learn from a vision-language model, which {asked.method}"
-                " does not."
-            )
-    if asked.teacher is not None and asks_vlm:
-        raise LabkitError(
-            f"The method {asked.method} learns from a vision-language model: name it with --vlm, not with"
-            " --teacher."
-        )
-    if asked.anchors is not None and asked.prompts is not None and Path(asked.anchors).exists():
-        raise LabkitError("Give --prompts or a file of --anchors, one of the two.")
-    if asked.epochs is not None and asked.steps is not None:
-        raise LabkitError("Give either --epochs or --steps, one of the two.")
 
 
 # Presets -------------------------------------------------------------------------------------------------
@@ -247,22 +208,6 @@ def _net(name: str | None, known: SimpleNamespace, role: str) -> dict[str, Any]:
     if name is None and not hasattr(known, role):
         raise LabkitError(f"Say which network is the {role}: --{role} NAME, such as --{role} tiny.")
     return {"name": name} if name is not None else dict(getattr(known, role))
-
-
-def _check_names(s: SimpleNamespace, own: dict[str, Any], method: str) -> None:
-    """Refuse a name or an option that nothing has, before what teaches is trained for hours."""
-    from .. import methods, models
-
-    methods.check_options(method, [name for name in own if name not in (*pair.RECIPE, "stage1")])
-    methods.check_options("dait", getattr(s, "stage1", {}))
-    for name in getattr(s, "calibration", {}):
-        if name not in (known := inspect.signature(methods.calibrate).parameters):
-            raise unknown("option of PAND's calibration", name, known)
-    nets = [s.student, s.teacher, getattr(s, "intermediate", {})]
-    names = [net.get("name", "") for net in nets] + [s.assistant] * (method == "takd")
-    for name in filter(None, names):
-        if not Path(name).is_dir() and (os.sep not in name or name.startswith("torchvision/")):
-            models.check_name(name)
 
 
 def _student(name: str | None, known: SimpleNamespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from . import vlm
-from .distill_settings import BETWEEN
+from .distill_checks import BETWEEN
 
 if TYPE_CHECKING:
     from ..methods.vlm_teacher import Anchors

@@ -110,12 +110,12 @@ def passes(s: SimpleNamespace, first: bool = False) -> int:
         s: the settings.
         first: of stage 1, without the steps that the head trains alone.
     """
-    from . import pair
+    from . import adapt, pair
 
     images = len(pair.few(s, s.per_class, 0).train)
     if first:
-        return pair.passes(s.intermediate_training, images, 1 - s.intermediate_training["head_share"])
-    return pair.passes(s.training, images)
+        return adapt.passes(s.intermediate_training, images, 1 - s.intermediate_training["head_share"])
+    return adapt.passes(s.training, images)
 
 
 @cache

@@ -285,16 +285,6 @@ def changed(recipe: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return ours | new
 
 
-def passes(recipe: dict[str, Any], images: int, share: float = 1.0) -> int:
-    """How many epochs a training over so many images has, or a share of it: what e='epoch' counts."""
-    from ..data import steps_per_epoch
-    from ..engine import Recipe
-
-    per_epoch = steps_per_epoch(images, recipe.get("batch_size", Recipe.batch_size))
-    steps = recipe.get("steps") or recipe["epochs"] * per_epoch
-    return max(1, round(share * steps / per_epoch))
-
-
 def asks(method: str, options: dict[str, Any]) -> bool:
     """Whether a method with these options reads a teacher."""
     return method not in CONTROLS or bool(options.get("kd_weight"))

@@ -173,7 +173,7 @@ def intermediate(
         accuracy.
     """
     from ..rng import seed_everything
-    from .adapt import adapt
+    from .adapt import adapt, passes
 
     net = {"name": net, "weights": "pretrained"} if isinstance(net, str) else net or s.intermediate
     recipe = getattr(s, "intermediate_training", s.teacher_training)
@@ -186,7 +186,7 @@ def intermediate(
     module = pair.few(s, per_class, seed)
     if options.get("e") == "epoch" and "epochs" not in options:
         rest = 1 - recipe.get("head_share", 0.0)
-        options["epochs"] = pair.passes(recipe, len(module.train), rest)
+        options["epochs"] = passes(recipe, len(module.train), rest)
     words, asked = _anchors(s, seed, per_class, anchors)
     facts = (s.data, s.vlm, s.prompts, s.views, asked, net, recipe, method, options, seed, per_class)
     key = pair.key_of(*facts)

@@ -33,8 +33,10 @@ def make_accelerator(recipe: Recipe, device: str | None) -> Accelerator:
     target = device_of(device)
     # Buffers stay with their process: broadcasting a frozen teacher's statistics at every step buys nothing.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+    # Processes that were launched without a GPU find each other only where the CPU is asked for.
+    on_cpu = target.type == "cpu" and (device is not None or "LOCAL_RANK" in os.environ)
     accelerator = Accelerator(
-        cpu=device is not None and target.type == "cpu",
+        cpu=on_cpu,
         mixed_precision=recipe.mixed_precision(target),
         kwargs_handlers=[ddp],
     )

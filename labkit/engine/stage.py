@@ -41,6 +41,25 @@ class Stage:
     keep: Literal["best", "last"] = "best"
 
 
+class Step(nn.Module):
+    """One batch's losses as a forward pass, so that DistributedDataParallel sees it."""
+
+    def __init__(self, method: nn.Module, losses: Losses) -> None:
+        super().__init__()
+        self.method, self.losses = method, losses
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        try:
+            terms = self.losses(batch, progress)
+        except LabkitError:
+            raise
+        except ValueError as error:  # the losses' word for sizes that don't fit
+            name, n = getattr(self.method, "name", type(self.method).__name__), len(batch.label)
+            raise LabkitError(f"The method '{name}' can't train on batches of {n}: {error}") from error
+        check_terms(terms)
+        return {name: value if name == "total" else value.detach() for name, value in terms.items()}
+
+
 def check_terms(terms: object) -> None:
     """Raise LabkitError unless `terms` holds scalar tensors with a `"total"` that can be minimised."""
     if not isinstance(terms, dict) or "total" not in terms:

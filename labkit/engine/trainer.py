@@ -23,28 +23,9 @@ from .guards import check_stored, warn_of_chance
 from .recipe import Recipe
 from .records import Records
 from .session import interruptible, make_accelerator
-from .stage import Losses, Stage, check_terms
+from .stage import Stage, Step
 from .store import Position, Store
 from .sync_norm import shared_statistics
-
-
-class _Step(nn.Module):
-    """One batch's losses as a forward pass, so that DistributedDataParallel sees it."""
-
-    def __init__(self, method: nn.Module, losses: Losses) -> None:
-        super().__init__()
-        self.method, self.losses = method, losses
-
-    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        try:
-            terms = self.losses(batch, progress)
-        except LabkitError:
-            raise
-        except ValueError as error:  # the losses' word for sizes that don't fit
-            name, n = getattr(self.method, "name", type(self.method).__name__), len(batch.label)
-            raise LabkitError(f"The method '{name}' can't train on batches of {n}: {error}") from error
-        check_terms(terms)
-        return {name: value if name == "total" else value.detach() for name, value in terms.items()}
 
 
 class Trainer:
@@ -164,7 +145,7 @@ class Trainer:
             group["peak_lr"] = group["lr"]
         self.trained = [p for group in groups for p in group["params"]]
         self.dtype = trained[0].dtype
-        step_module = _Step(self.method, stage.losses or self.method.losses)
+        step_module = Step(self.method, stage.losses or self.method.losses)
         with warnings.catch_warnings():  # torch renames broadcast_buffers, accelerate doesn't yet
             warnings.simplefilter("ignore", FutureWarning)
             step_module = self.accelerator.prepare(step_module)
