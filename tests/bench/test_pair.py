@@ -9,7 +9,7 @@ import torch
 
 from labkit import LabkitError, engine, methods, models
 from labkit.bench import pair
-from labkit.bench.adapt import Adaptation, adapt
+from labkit.bench.adapt import Adaptation, _rest, adapt, passes
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +148,9 @@ def test_train_takes_options_of_method_and_recipe(s: SimpleNamespace, tmp_path):
     live = pair.train(s, "hinton", 0, 2, guide=model, bank=False, epochs=1, student="small")
     assert "banks" not in live.config
     assert (live.config["epochs"], live.config["steps"], live.model.name) == (1, None, "small")
+
+
+def test_what_follows_the_head_has_the_steps_that_an_epoch_really_has():
+    images = SimpleNamespace(train=range(100))  # 64 a step: one step an epoch, the rest is left out
+    assert _rest({"epochs": 20, "batch_size": 64}, 0.5, images) == {"batch_size": 64, "steps": 10}
+    assert passes({"epochs": 20, "batch_size": 64}, 100, 0.5) == 10

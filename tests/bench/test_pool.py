@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
@@ -49,3 +50,15 @@ def test_a_worker_that_dies_while_it_speaks_stops_nobody():
     for future in futures:
         with pytest.raises(BrokenProcessPool):
             future.result()
+
+
+def test_an_exception_ends_the_workers_and_nobody_elses_processes():
+    other = get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    try:
+        with pytest.raises(KeyError), pool(1) as executor:
+            executor.submit(time.sleep, 60)
+            raise KeyError
+        assert other.is_alive()
+    finally:
+        other.terminate()
