@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
 
 import pytest
@@ -56,9 +58,11 @@ def test_an_exception_ends_the_workers_and_nobody_elses_processes():
     other = get_context("spawn").Process(target=time.sleep, args=(60,))
     other.start()
     try:
-        with pytest.raises(KeyError), pool(1) as executor:
-            executor.submit(time.sleep, 60)
+        with suppress(KeyError), pool(1) as executor:
+            future = executor.submit(time.sleep, 60)
             raise KeyError
+        with pytest.raises((BrokenProcessPool, CancelledError)):
+            future.result(timeout=30)
         assert other.is_alive()
     finally:
         other.terminate()
