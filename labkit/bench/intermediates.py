@@ -106,14 +106,11 @@ def intermediates(
 
 
 def setting(name: str | None = None, candidates: Sequence[str] | None = None) -> SimpleNamespace:
-    """The settings of a profile, with those of the comparison that it names, narrowed to some candidates.
-
-    A candidate that the preset doesn't name is trained by its recipe as it stands.
-    """
+    """The settings of a profile, with those of the comparison that it names, narrowed to some candidates."""
     own = vars(preset(PRESET))[profile(name).name]
     s = SimpleNamespace(**(vars(preset(own["like"])) if "like" in own else {}) | own)
     if candidates:
-        s.candidates = {one: s.candidates.get(one, {}) for one in candidates}
+        s.candidates = list(candidates)
     return s
 
 
@@ -165,9 +162,9 @@ def jobs(s: SimpleNamespace, seeds: int) -> Iterator[Job]:
     """One run for each candidate and seed."""
     options = s.methods[s.method] | first_stages(s, s.method)
     for seed in range(seeds):
-        for name, recipe in s.candidates.items():
+        for name in s.candidates:
             job = {"experiment": PRESET, "method": s.method, "intermediate": name, "seed": seed}
-            yield job | {"per_class": s.per_class} | options | recipe
+            yield job | {"per_class": s.per_class} | options
 
 
 def run(job: Job, s: SimpleNamespace) -> Job:
@@ -179,9 +176,7 @@ def run(job: Job, s: SimpleNamespace) -> Job:
     from ..engine import evaluate
 
     seed, name, kind = job["seed"], job["intermediate"], KINDS[job["method"]]
-    recipe = {**s.intermediate_training, **s.candidates[name]}
-    told = SimpleNamespace(**vars(s) | {"intermediate_training": recipe})
-    net, _ = vlm.intermediate(told, seed, s.per_class, net=_net(name))
+    net, _ = vlm.intermediate(s, seed, s.per_class, net=_net(name))
     done = pair.train(
         s, kind.method, seed, s.per_class, intermediate=net, **kind.options | s.methods[job["method"]]
     )

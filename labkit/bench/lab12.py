@@ -124,7 +124,7 @@ def student(profile: Profile, method: str, seed: int, terms: str = "both", **how
     from . import pair
 
     s, progress = settings(profile), how.pop("progress", None)
-    options = {**s.methods.get(method, s.smoothing), **how}
+    options = {**s.methods[method], **how}
     recipe = {name: options.pop(name) for name in pair.RECIPE if name in options}
     made = create(s, method, seed, terms, **options)
     return pair.fit(s, made, seed, s.per_class, progress=progress, **recipe)

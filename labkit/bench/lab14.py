@@ -33,6 +33,8 @@ HALVES: dict[str, dict[str, Any]] = {
     "neighbourhood": {"anchors": "fixed"},
     "both": {},
 }
+# Beside them: what VL2Lite is in the same words, with its text term at half PAND's weight.
+VL2LITE = HALVES["baseline"] | {"linguistic": 0.5}
 K = 3  # the published number of neighbours
 _ORDER = 14  # purpose of a draw: which images share a batch
 
@@ -44,6 +46,7 @@ def jobs(profile: Profile, seeds: int) -> Iterator[dict[str, Any]]:
     for seed in range(seeds):
         for half in HALVES:
             yield {"experiment": "halves", "method": half, "seed": seed}
+        yield {"experiment": "halves", "method": "vl2lite", "seed": seed}
         for kind in prompts:
             yield {"experiment": "anchors", "method": kind, "seed": seed}
         for kind in prompts:
@@ -63,7 +66,7 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
     experiment, method, seed = job["experiment"], job["method"], job["seed"]
     if experiment == "anchors":
         return {**job, **zero_shot(profile, method, seed)}
-    asked = HALVES[method] if experiment == "halves" else {}
+    asked = {**HALVES, "vl2lite": VL2LITE}[method] if experiment == "halves" else {}
     if experiment == "prompts":
         asked = {"anchors": method}
     if experiment in ("k", "weight", "temperature"):
@@ -73,8 +76,9 @@ def run(job: dict[str, Any], profile: Profile) -> dict[str, Any]:
 
 def _full(s: SimpleNamespace, asked: dict[str, Any]) -> dict[str, Any]:
     """All options of a run, so that two experiments know when they mean the same one."""
-    found = {"anchors": "calibrated", "k": K, "temperature": 1, "weight": s.pand["weight"], **asked}
-    return {**found, "weight": float(found["weight"])}
+    usual = {"anchors": "calibrated", "k": K, "temperature": 1, "weight": s.pand["weight"], "linguistic": 1.0}
+    found = usual | asked
+    return found | {"weight": float(found["weight"])}
 
 
 @cache  # the sweeps meet in the published setting
@@ -187,6 +191,7 @@ def train(
     k: int = K,
     weight: float | None = None,
     temperature: float = 1.0,
+    linguistic: float = 1.0,
     progress: bool | None = None,
 ) -> Classifier:
     """One student of PAND's second stage, trained.
@@ -198,6 +203,7 @@ def train(
         objective, k: see `Own`.
         weight: of the neighbourhood term; None takes the preset's.
         temperature: of the teacher's logits in the neighbourhood term.
+        linguistic: weight of the text term.
         progress: show bars.
 
     Returns:
@@ -210,7 +216,7 @@ def train(
     options = dict(s.pand) if weight is None else {**s.pand, "weight": weight}
     recipe = {name: options.pop(name) for name in pair.RECIPE if name in options}
     student = pair.create(s, "scratch", seed, s.per_class).deployed()  # the same for every run of a seed
-    told = {"objective": objective, "k": k, "nlrd_temperature": temperature}
+    told = {"objective": objective, "k": k, "nlrd_temperature": temperature, "linguistic": linguistic}
     method = Own(student, vlm.load(s), anchors=made, **told, **options)
     return pair.fit(s, method, seed, s.per_class, progress=progress, **recipe).model
 

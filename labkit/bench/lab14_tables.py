@@ -19,6 +19,7 @@ HALVES = {
     "neighbourhood": "+ neighbourhood",
     "both": "both: PAND",
 }
+VL2LITE = "neither, with half the text term: VL2Lite"
 ANCHORS = {
     "fixed": "one sentence",
     "ensemble": "all templates around the name, averaged",
@@ -93,6 +94,9 @@ def halves(results: Results) -> Table | str:
             results.gain(runs[half], runs[other]) if other in others else "" for other in list(HALVES)[:3]
         ]
         rows.append([words, results.interval(**runs[half]), *gains])
+    vl2lite = {"experiment": "halves", "method": "vl2lite"}
+    if results.select(**vl2lite):
+        rows.append([VL2LITE, results.interval(**vl2lite), results.gain(vl2lite, runs["baseline"]), "", ""])
     columns = ["student", "test accuracy, %", "minus neither", "minus + calibration", "minus + neighbourhood"]
     count = len(results.values(**runs["both"]))
     return Table(

@@ -1,7 +1,7 @@
 """Methods x seeds x label budgets on one data set: `labkit bench --data NAME`, from `presets/NAME.yaml`.
 
 Every method has the same steps, the same student and the same number of tried configurations; these are
-compared on validation images, at one budget and with a seed that is never reported. The teacher knows no more
+compared on validation images, at one budget and over seeds that are never reported. The teacher knows no more
 labels than its students. What several methods learn from is made once for each seed and budget. A preset with
 a `roster` has a second experiment: some of the methods on other students.
 """
@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,13 +26,11 @@ from .grid import Job, fill
 from .matrix_rows import KINDS, REFERENCES, evaluated, first_stages, reference
 from .results import Results
 
-TUNING_SEED = 100  # never reported
 EARLY = 3  # seeds that are run at every budget before the rest: a table of all rows soon
 VECTORS = ("logits", "embedding")
 EVERYTHING = (*VECTORS, *(f"maps.{i}" for i in range(4)))
-RECIPE = (*pair.RECIPE, "validate_every", "precision")  # what a roster may change of the training
 _FIELDS = ("experiment", "method", "seed", "per_class", "student", "stage1", "calibration")
-_COSTS = {"small": 2.2, "mobilenetv2_narrow": 2.0, "shufflenetv2_narrow": 2.0}  # beside a run of the student
+_COSTS = {"small": 1.6, "mobilenetv2_narrow": 2.2, "shufflenetv2_narrow": 1.6}  # beside a run of the student
 
 
 def bench_data(
@@ -138,14 +137,14 @@ def jobs(s: SimpleNamespace, seeds: int) -> Iterator[Job]:
 
 
 def _roster(s: SimpleNamespace, seeds: int) -> Iterator[Job]:
-    """Some methods on other students, whose training may differ; the preset's own student is in the table."""
+    """Some methods on other students; the preset's own student is in the table."""
     roster = getattr(s, "roster", {"per_class": 0})
     if roster["per_class"] not in s.budgets:
         return
-    others = {name: recipe for name, recipe in roster["students"].items() if name != s.student["name"]}
-    for seed, (name, recipe), method in product(range(seeds), others.items(), roster["methods"]):
+    others = [name for name in roster["students"] if name != s.student["name"]]
+    for seed, name, method in product(range(seeds), others, roster["methods"]):
         if method in s.methods:
-            own = s.methods[method] | recipe | first_stages(s, method)
+            own = s.methods[method] | first_stages(s, method)
             yield _job("roster", method, seed, roster["per_class"], student=name, **own)
 
 
@@ -158,13 +157,14 @@ def tuning_jobs(s: SimpleNamespace) -> Iterator[Job]:
     """The tried configurations of every method, and of the first stages that several build on."""
     for method in s.tried:
         if method in s.methods or method in s.references:
-            yield from (_tuning_job(s, method, options) for options in configurations(s, method))
+            for seed, options in product(s.tuning_seeds, configurations(s, method)):
+                yield _tuning_job(s, method, options, seed)
 
 
-def _tuning_job(s: SimpleNamespace, method: str, options: dict[str, Any]) -> Job:
+def _tuning_job(s: SimpleNamespace, method: str, options: dict[str, Any], seed: int) -> Job:
     tuned = getattr(REFERENCES.get(method), "tunes", "")
     first = {name: chosen for name, chosen in first_stages(s, method).items() if name != tuned}
-    return _job("tuning", method, TUNING_SEED, s.tuned_at, **options, **first)
+    return _job("tuning", method, seed, s.tuned_at, **options, **first)
 
 
 def configurations(s: SimpleNamespace, method: str) -> list[dict[str, Any]]:
@@ -198,7 +198,7 @@ def prepare(job: Job, s: SimpleNamespace) -> None:
         reference(s, row, seed, per_class)
     for method in [m for m in s.methods if not roster or m in s.roster["methods"]]:
         kind = KINDS[method]
-        options = {k: v for k, v in s.methods[method].items() if k not in RECIPE}
+        options = {k: v for k, v in s.methods[method].items() if k not in pair.RECIPE}
         made = pair.create(s, kind.method, seed, per_class, **kind.options | options)
         pair.banks(s, made, seed, per_class)
 
@@ -229,7 +229,7 @@ def run(job: Job, s: SimpleNamespace) -> Job:
     else:
         kind = KINDS[job["method"]]
         options = kind.options | options
-        recipe = {k: options.pop(k) for k in RECIPE if k in options}
+        recipe = {k: options.pop(k) for k in pair.RECIPE if k in options}
         student = {"name": job["student"]} if "student" in job else s.student | kind.student
         made = pair.create(s, kind.method, seed, per_class, student=student, **options)
         done = pair.fit(s, made, seed, per_class, bank=True, **recipe)
@@ -256,16 +256,20 @@ def _tested(s: SimpleNamespace, job: Job, model: Any, anchors: Any, taught: list
 
 
 def best(s: SimpleNamespace, results: Results, method: str) -> tuple[dict[str, Any], float]:
-    """The tried configuration of a method that was best on validation, and its accuracy; the first of equals.
+    """The tried configuration of a method that was best on validation, and its accuracy, a mean over seeds.
 
     Raises:
         LabkitError: a configuration was not run.
     """
-    scores = [
-        results.values("val", **_tuning_job(s, method, options))[0] for options in configurations(s, method)
-    ]
-    top = max(scores)
+    scores = [score(s, results, method, options) for options in configurations(s, method)]
+    top = max(scores)  # the first of equals
     return configurations(s, method)[scores.index(top)], top
+
+
+def score(s: SimpleNamespace, results: Results, method: str, options: dict[str, Any]) -> float:
+    """The validation accuracy of one tried configuration, a mean over seeds."""
+    jobs = [_tuning_job(s, method, options, seed) for seed in s.tuning_seeds]
+    return fmean(results.values("val", **job)[0] for job in jobs)
 
 
 def _drop_outdated(path: Path, wanted: list[Job]) -> None:

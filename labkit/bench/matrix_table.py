@@ -123,9 +123,7 @@ def roster(results: Results, s: SimpleNamespace) -> Table | None:
     body = [[name, *(accuracy(found, m, chosen) for chosen in where.values())] for m, name in words.items()]
     body += _differences(found, s, words, where)
     seeds = len({row["seed"] for row in found.rows})
-    short = {name: recipe["steps"] for name, recipe in s.roster["students"].items() if "steps" in recipe}
-    note = f"{s.roster['per_class']} labels per class, {seeds} seeds, {s.training['steps']} steps"
-    note += f" ({', '.join(f'{name} {steps}' for name, steps in short.items())})." if short else "."
+    note = f"{s.roster['per_class']} labels per class, {seeds} seeds, {s.training['steps']} steps."
     return Table(["test accuracy, %", *where], body, note=note)
 
 

@@ -20,7 +20,7 @@ def settings() -> SimpleNamespace:
     """The miniature's own settings on its smallest size, with a few steps."""
     real = intermediates.setting("cpu")
     short = {"data": {"name": "aviary", "size": "mini"}, "per_class": 2, "views": 1, "seeds": 1}
-    short |= {"candidates": {"tiny": {}, "shufflenetv2_narrow": {"precision": "fp32"}}, "training": SHORT}
+    short |= {"candidates": ["tiny", "shufflenetv2_narrow"], "training": SHORT}
     short |= {"intermediate_training": SHORT | {"head_share": 0.5}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(intermediates, "setting", lambda *_: SimpleNamespace(**vars(real) | short))
@@ -80,7 +80,7 @@ def test_students_are_trained_once_and_shown(
     assert "data:image/png" in page
     assert 'alt="Candidates' in page
 
-    monkeypatch.setattr(settings, "candidates", {"tiny": {}})
+    monkeypatch.setattr(settings, "candidates", ["tiny"])
     monkeypatch.setattr(intermediates, "setting", lambda *_: settings)
     intermediates.intermediates(students=True, seeds=1, **first)  # nothing is missing
     assert "not trained" not in capsys.readouterr().out
@@ -93,7 +93,7 @@ def json_rows(text: str) -> str:
 
 def test_only_pretrained_candidates(settings: SimpleNamespace):
     with pytest.raises(LabkitError, match="no published weights"):
-        intermediates.measure(SimpleNamespace(**vars(settings) | {"candidates": {"digit_cnn": {}}}))
+        intermediates.measure(SimpleNamespace(**vars(settings) | {"candidates": ["digit_cnn"]}))
     with pytest.raises(LabkitError, match="at least 1"):
         intermediates.intermediates(seeds=0)
 

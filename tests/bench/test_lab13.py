@@ -164,6 +164,7 @@ def test_settings_take_the_comparisons_choices():
         "families",
         "tried",
         "tuned_at",
+        "tuning_seeds",
         "differences",
         "roster",
         "budgets",

@@ -72,6 +72,8 @@ def test_experiments_that_mean_one_run_share_it(toy, monkeypatch):
     assert len(set(asked)) == 1
     lab14.run({"experiment": "halves", "method": "baseline", "seed": 0}, toy)
     assert json.loads(asked[-1])["weight"] == 0
+    lab14.run({"experiment": "halves", "method": "vl2lite", "seed": 0}, toy)
+    assert json.loads(asked[-1]) == json.loads(asked[-2]) | {"linguistic": 0.5}
 
 
 def test_jobs_are_distinct_and_the_halves_come_first():
@@ -156,6 +158,9 @@ def test_tables_pair_the_seeds():
     text = str(lab14_tables.halves(results))
     assert "40.0 ± 0.0" in text
     assert "30.0 ± 0.0" in text
+    assert "VL2Lite" not in text
+    half = [{"experiment": "halves", "method": "vl2lite", "seed": s, "test": 0.35 + 0.01 * s} for s in (0, 1)]
+    assert "5.0 ± 0.0" in str(lab14_tables.halves(Results("run it", rows=rows + half)))
     assert lab14_tables.interaction(results).mean == pytest.approx(0.1)
     assert "20.0 ± 0.0" in str(lab14_tables.structure(results))
     main = [
