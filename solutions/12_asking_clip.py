@@ -449,7 +449,7 @@ assert tests["VL2Lite"].accuracy > 5 / birds.num_classes, "it should have learne
 #
 # ## 7 · The experiment
 # The same labels, student, steps, batches and augmentation for all; six settings tried for each method on validation
-# images with a seed that is not reported. Beside the three ways of asking: CLIP's own accuracy, without which no such table
+# images with two seeds that are not reported. Beside the three ways of asking: CLIP's own accuracy, without which no such table
 # can be read; the student **alone**; and the student alone from **pretrained** weights, the control for "it is just more
 # knowledge from somewhere".
 

@@ -444,8 +444,8 @@ print(tables.students(aviary, birdwatch))
 #    your student, that is the row to beat; DAIT's gain over the student alone is what starting from nothing costs.
 #
 # The second table, at all labels, asks whether the first depends on one student. It does not: DAIT-F leads VL2Lite on all four,
-# by intervals without zero. Don't compare across its columns: the two narrow nets have a third of the steps (their
-# convolutions are slow here), in which they learn next to nothing alone, so that their gains are gains of speed.
+# by intervals without zero. Don't compare gains across its columns: the students differ in size and
+# kind, and the settings were chosen for `tiny`.
 #
 # ## 8 · Which intermediate?
 # Before you train anything, you know three things of a candidate: how large it is, how wide its embedding, and how alike it

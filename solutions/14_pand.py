@@ -448,7 +448,8 @@ assert tests["PAND"].accuracy > tests["asks directly"].accuracy - 0.03, "PAND sh
 #
 # ## 8 · The experiment: which half does the work?
 # Four students that differ in two switches: the anchors (the sentence's, or calibrated), and the neighbourhood term (weight
-# 0, or as chosen on validation images). Same labels, start, steps, views.
+# 0, or as chosen on validation images). Same labels, start, steps, views. The last row is VL2Lite itself: the first row with
+# half the weight on its text term.
 
 # %% tags=["nbval-check-output"]
 print(tables.halves(results))
@@ -480,9 +481,9 @@ print(tables.prompts(results))
 
 # %% [markdown]
 # **See:** two questions have different answers. Among the methods that ask the model *directly*, PAND adds nothing to VL2Lite
-# that three seeds can tell: the interval of the printed difference contains zero, and so it does at 10 and 20 labels
-# (`data/results/aviary-vlm.md`). The 2x2's first row is not VL2Lite: PAND's text term weighs twice as much there, which on
-# average costs about what both halves then give back. And how far are all of them from the rows with a network of
+# that these seeds can tell: the interval of the printed difference contains zero, and so it does at 10 and 20 labels
+# (`data/results/aviary-vlm.md`). The 2x2's first row is not VL2Lite: PAND's text term weighs twice as much there. What that
+# alone changes is the paired difference in that table's last row. And how far are all of them from the rows with a network of
 # *pretrained* weights, be it between model and student (DAIT), in place of the model (Hinton's KD from the teacher), or the
 # student itself? In this miniature those lie above, most of them far, and DAIT's control, whose intermediate never heard the model,
 # lies with DAIT: with good generic features at hand, a few labels are worth more than this model's opinion. Where no such
