@@ -51,7 +51,7 @@ class Calibration:
     def check_classes(self, classes: Sequence[str]) -> None:
         """Raise LabkitError unless each name is, or contains, the class of the same position.
 
-        The authors' files name classes as folders do: words in any order, no apostrophes.
+        The authors' files name classes as folders do: without apostrophes, and cars with the year at the end.
         """
         if len(classes) != len(self.names):
             raise LabkitError(
@@ -59,7 +59,7 @@ class Calibration:
                 " same classes."
             )
         for name, own in zip(self.names, classes, strict=True):
-            if not _words(own) <= _words(name):
+            if not any(f" {form} " in f" {_plain(name)} " for form in _forms(own)):
                 raise LabkitError(
                     f"The anchors are for other classes, or for these in another order: one is for '{name}'"
                     f" where '{own}' is wanted; calibrate them on the same classes."
@@ -252,6 +252,13 @@ def _file(path: str | os.PathLike[str]) -> Path:
     return path if path.suffix in (".safetensors", ".pt", ".pth") else path / FILE
 
 
-def _words(name: str) -> set[str]:
-    """What a name and a sentence with it have in common: words, with an apostrophe ("Baird's") or without."""
-    return set(re.findall(r"\w+", re.sub(r"['’]s?\b", "", name.lower().replace("_", " "))))
+def _plain(name: str) -> str:
+    """Lower case, words apart by single spaces, "Baird's" without its ending."""
+    return " ".join(re.findall(r"\w+", re.sub(r"['’]s?\b", "", name.lower().replace("_", " "))))
+
+
+def _forms(name: str) -> list[str]:
+    """How a class may be written in a sentence: a year that stands first also last."""
+    plain = _plain(name)
+    year, _, rest = plain.partition(" ")
+    return [plain, f"{rest} {year}"] if re.fullmatch(r"(19|20)\d\d", year) else [plain]

@@ -330,3 +330,9 @@ def test_the_authors_names_of_the_same_class_are_known(theirs: str, ours: str):
     Calibration(torch.eye(1), (theirs,)).check_classes([ours])
     with pytest.raises(LabkitError, match="for other classes"):
         Calibration(torch.eye(1), (theirs,)).check_classes(["Field Sparrow"])
+
+
+def test_classes_that_share_their_words_are_told_apart():
+    theirs = "a photo of a red-billed white-capped reedfinch"
+    with pytest.raises(LabkitError, match="for other classes"):
+        Calibration(torch.eye(1), (theirs,)).check_classes(["white-billed red-capped reedfinch"])
