@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +22,8 @@ from ..paths import shipped
 from ..profiles import preset, presets
 from . import pair
 from .grid import Job, fill
-from .matrix_rows import KINDS, REFERENCES, evaluated, first_stages, reference
+from .matrix_rows import KINDS, REFERENCES, evaluated, first_stages, job_of, reference
+from .matrix_tuning import chosen, tuning_jobs
 from .results import Results
 
 EARLY = 3  # seeds that are run at every budget before the rest: a table of all rows soon
@@ -129,10 +129,10 @@ def jobs(s: SimpleNamespace, seeds: int) -> Iterator[Job]:
     for some in (range(seeds)[:EARLY], range(seeds)[EARLY:]):
         for per_class, seed in product(s.budgets, some):
             for row in s.references:
-                yield _job("main", row, seed, per_class, **first_stages(s, row))
-            for method, options in s.methods.items():
-                own = options | first_stages(s, method)
-                yield from (_job("main", method, seed, per_class, **own, **n) for n in lengths(s))
+                yield job_of("main", row, seed, per_class, **first_stages(s, row))
+            for method in s.methods:
+                own = chosen(s, method, per_class) | first_stages(s, method)
+                yield from (job_of("main", method, seed, per_class, **own, **n) for n in lengths(s))
     yield from _roster(s, seeds)
 
 
@@ -144,39 +144,13 @@ def _roster(s: SimpleNamespace, seeds: int) -> Iterator[Job]:
     others = [name for name in roster["students"] if name != s.student["name"]]
     for seed, name, method in product(range(seeds), others, roster["methods"]):
         if method in s.methods:
-            own = s.methods[method] | first_stages(s, method)
-            yield _job("roster", method, seed, roster["per_class"], student=name, **own)
+            own = chosen(s, method, roster["per_class"]) | first_stages(s, method)
+            yield job_of("roster", method, seed, roster["per_class"], student=name, **own)
 
 
 def lengths(s: SimpleNamespace) -> list[dict[str, int]]:
     """The lengths of training that are compared: one, the preset's own, unless it lists `epochs`."""
     return [{"epochs": n} for n in getattr(s, "epochs", ())] or [{}]
-
-
-def tuning_jobs(s: SimpleNamespace) -> Iterator[Job]:
-    """The tried configurations of every method, and of the first stages that several build on."""
-    for method in s.tried:
-        if method in s.methods or method in s.references:
-            for seed, options in product(s.tuning_seeds, configurations(s, method)):
-                yield _tuning_job(s, method, options, seed)
-
-
-def _tuning_job(s: SimpleNamespace, method: str, options: dict[str, Any], seed: int) -> Job:
-    tuned = getattr(REFERENCES.get(method), "tunes", "")
-    first = {name: chosen for name, chosen in first_stages(s, method).items() if name != tuned}
-    return _job("tuning", method, seed, s.tuned_at, **options, **first)
-
-
-def configurations(s: SimpleNamespace, method: str) -> list[dict[str, Any]]:
-    """What the preset names as tried for a method: a list, or all combinations of the values it lists."""
-    tried = s.tried[method]
-    if isinstance(tried, list):
-        return tried
-    return [dict(zip(tried, values, strict=True)) for values in product(*tried.values())]
-
-
-def _job(experiment: str, method: str, seed: int, per_class: int | None, **options: Any) -> Job:
-    return {"experiment": experiment, "method": method, "seed": seed, "per_class": per_class, **options}
 
 
 def group(job: Job) -> tuple[str, int, int | None]:
@@ -253,23 +227,6 @@ def _tested(s: SimpleNamespace, job: Job, model: Any, anchors: Any, taught: list
     if taught:
         measured["assistant"] = evaluated(s, *at, taught[-1], None).accuracy
     return {name: v if isinstance(v, list) else round(v, 5) for name, v in measured.items()}
-
-
-def best(s: SimpleNamespace, results: Results, method: str) -> tuple[dict[str, Any], float]:
-    """The tried configuration of a method that was best on validation, and its accuracy, a mean over seeds.
-
-    Raises:
-        LabkitError: a configuration was not run.
-    """
-    scores = [score(s, results, method, options) for options in configurations(s, method)]
-    top = max(scores)  # the first of equals
-    return configurations(s, method)[scores.index(top)], top
-
-
-def score(s: SimpleNamespace, results: Results, method: str, options: dict[str, Any]) -> float:
-    """The validation accuracy of one tried configuration, a mean over seeds."""
-    jobs = [_tuning_job(s, method, options, seed) for seed in s.tuning_seeds]
-    return fmean(results.values("val", **job)[0] for job in jobs)
 
 
 def _drop_outdated(path: Path, wanted: list[Job]) -> None:

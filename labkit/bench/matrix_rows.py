@@ -80,6 +80,11 @@ REFERENCES = {
 }
 
 
+def job_of(experiment: str, method: str, seed: int, per_class: int | None, **options: Any) -> dict[str, Any]:
+    """A run, as its row in the results file begins."""
+    return {"experiment": experiment, "method": method, "seed": seed, "per_class": per_class, **options}
+
+
 def first_stages(s: SimpleNamespace, row: str) -> dict[str, Any]:
     """The chosen options of the first stages that a row builds on, for the record of its runs."""
     names = {**REFERENCES, **KINDS}[row].first

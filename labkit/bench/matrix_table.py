@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..paths import write_atomic
-from .matrix import KINDS, REFERENCES, best
+from .matrix import KINDS, REFERENCES
 from .matrix_read import accuracy, best_of, done, gain, on_roster, rows, shown, values
+from .matrix_tuning import best, tuned
 from .results import Results
 from .stats import Interval
 
@@ -176,9 +177,7 @@ def write(results: Results, s: SimpleNamespace, path: Path) -> list[Path]:
 
 def write_tuning(results: Results, s: SimpleNamespace) -> None:
     """Print for every method the configuration that validation chose."""
-    for method in s.tried:
-        if method not in s.methods and method not in s.references:
-            continue
-        options, score = best(s, results, method)
+    for per_class, method in tuned(s):
+        options, score = best(s, results, method, per_class)
         words = ", ".join(f"{name}: {value}" for name, value in options.items())
-        print(f"  {method}: {{{words}}}  # {score:.1%} on validation")
+        print(f"  {method}: {{{words}}}  # {score:.1%} on validation, {per_class} labels")

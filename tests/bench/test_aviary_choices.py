@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.bench import matrix, matrix_table, read_results
+from labkit.bench import matrix, matrix_table, matrix_tuning, read_results
 
 S = matrix.setting("aviary")
 RESULTS = read_results("aviary")
@@ -12,11 +12,11 @@ RESULTS = read_results("aviary")
 
 @pytest.mark.parametrize("method", S.methods)
 def test_preset_holds_the_best_of_six(method: str):
-    tried = matrix.configurations(S, method)
+    tried = matrix_tuning.configurations(S, method)
     assert len(tried) == 6
     assert S.methods[method] in tried
     assert len(RESULTS.select(experiment="tuning", method=method)) == 6 * len(S.tuning_seeds)
-    scores = [matrix.score(S, RESULTS, method, options) for options in tried]
+    scores = [matrix_tuning.score(S, RESULTS, method, options) for options in tried]
     assert scores[tried.index(S.methods[method])] == max(scores)
 
 

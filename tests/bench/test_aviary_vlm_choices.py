@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import pytest
 
-from labkit.bench import matrix, matrix_read, read_results
+from labkit.bench import matrix, matrix_read, matrix_tuning, read_results
 
 S = matrix.setting("aviary-vlm")
 RESULTS = read_results("aviary-vlm")
 FIRST = {row: other.tunes for row, other in matrix.REFERENCES.items() if other.tunes}
 
 
-@pytest.mark.parametrize("row", S.tried)
-def test_preset_holds_the_best_that_was_tried(row: str):
-    tried = matrix.configurations(S, row)
-    assert len(RESULTS.select(experiment="tuning", method=row)) == len(tried) * len(S.tuning_seeds)
-    scores = [matrix.score(S, RESULTS, row, options) for options in tried]
-    chosen = getattr(S, FIRST[row]) if row in FIRST else S.methods[row]
+@pytest.mark.parametrize(("per_class", "row"), matrix_tuning.tuned(S))
+def test_preset_holds_the_best_that_was_tried(per_class: int, row: str):
+    tried = matrix_tuning.configurations(S, row, per_class)
+    runs = RESULTS.select(experiment="tuning", method=row, per_class=per_class)
+    assert len(runs) == len(tried) * len(S.tuning_seeds)
+    scores = [matrix_tuning.score(S, RESULTS, row, options, per_class) for options in tried]
+    chosen = getattr(S, FIRST[row]) if row in FIRST else matrix_tuning.chosen(S, row, per_class)
     ours = [score for options, score in zip(tried, scores, strict=True) if chosen | options == chosen]
     assert ours == [max(scores)]
-    assert matrix.best(S, RESULTS, row)[1] == ours[0]
+    assert matrix_tuning.best(S, RESULTS, row, per_class)[1] == ours[0]
 
 
 def test_every_row_was_tried_as_often():
-    shared = {tunes: len(matrix.configurations(S, row)) for row, tunes in FIRST.items()}
+    shared = {tunes: len(matrix_tuning.configurations(S, row)) for row, tunes in FIRST.items()}
     assert set(S.tried) == {*S.methods, *FIRST}
     for method in S.methods:
         first = matrix.KINDS[method].first[:1]
-        assert len(matrix.configurations(S, method)) + sum(shared[name] for name in first) == 6
+        assert len(matrix_tuning.configurations(S, method)) + sum(shared[name] for name in first) == 6
+
+
+def test_rows_without_a_teacher_are_chosen_again_where_labels_are_more():
+    assert set(S.tried_at[20]) == set(S.methods_at[20]) == {"scratch", "label_smoothing"}
+    assert S.methods_at[10] == S.methods_at[20]
+    assert all(len(matrix_tuning.configurations(S, row, 20)) == 6 for row in S.tried_at[20])
 
 
 def test_first_stages_were_chosen_before_what_builds_on_them():
@@ -39,7 +46,7 @@ def test_first_stages_were_chosen_before_what_builds_on_them():
 def test_tuning_never_saw_the_test_images_and_is_never_reported():
     tuning = [row for row in RESULTS.rows if row["experiment"] == "tuning"]
     assert {row["seed"] for row in tuning} == set(S.tuning_seeds)
-    assert {row["per_class"] for row in tuning} == {S.tuned_at}
+    assert {row["per_class"] for row in tuning} == {S.tuned_at, *S.tried_at}
     assert all("test" not in row for row in tuning)
     assert all(row["seed"] not in S.tuning_seeds for row in RESULTS.rows if "test" in row)
 

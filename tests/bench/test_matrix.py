@@ -17,6 +17,7 @@ from labkit.bench import (
     matrix_read,
     matrix_rows,
     matrix_table,
+    matrix_tuning,
     pair,
     vlm,
 )
@@ -200,9 +201,9 @@ def test_presets_can_be_run(name: str):
     s = preset(name)
     for method, options in s.methods.items():
         kind = matrix.KINDS[method]
-        tried = matrix.configurations(s, method) if method in getattr(s, "tried", ()) else [options]
+        tried = matrix_tuning.configurations(s, method) if method in getattr(s, "tried", ()) else [options]
         first = [row for row, other in matrix.REFERENCES.items() if other.tunes in kind.first]
-        shared = len(matrix.configurations(s, first[0])) if first else 0
+        shared = len(matrix_tuning.configurations(s, first[0])) if first else 0
         assert len(tried) + shared in (1, 6)
         for option in [options, *tried]:
             made = example(s, kind, option)
