@@ -122,14 +122,18 @@ def adapt(
 
 def passes(recipe: dict[str, Any], images: int, share: float = 1.0) -> int:
     """How many epochs a training over so many images has, or a share of it: what e='epoch' counts."""
-    per_epoch = steps_per_epoch(images, recipe.get("batch_size", Recipe.batch_size))
-    steps = recipe.get("steps") or recipe["epochs"] * per_epoch
+    steps, per_epoch = _length(recipe, images)
     return max(1, round(share * steps / per_epoch))
 
 
 def _rest(recipe: dict[str, Any], share: float, module: DataModule) -> dict[str, Any]:
     """The recipe of what follows a head that took its share of the steps."""
-    per_epoch = steps_per_epoch(len(module.train), recipe.get("batch_size", Recipe.batch_size))
-    steps = recipe.get("steps") or recipe["epochs"] * per_epoch
+    steps, _ = _length(recipe, len(module.train))
     recipe = {k: v for k, v in recipe.items() if k not in ("steps", "epochs")}
     return recipe | {"steps": max(1, round(steps * (1 - share)))}
+
+
+def _length(recipe: dict[str, Any], images: int) -> tuple[int, int]:
+    """The steps of a training over so many images, and those of one epoch."""
+    per_epoch = steps_per_epoch(images, recipe.get("batch_size", Recipe.batch_size))
+    return recipe.get("steps") or recipe["epochs"] * per_epoch, per_epoch
