@@ -142,6 +142,7 @@ def _roster(s: SimpleNamespace, seeds: int) -> Iterator[Job]:
     if roster["per_class"] not in s.budgets:
         return
     others = [name for name in roster["students"] if name != s.student["name"]]
+    seeds = min(seeds, roster.get("seeds", seeds))
     for seed, name, method in product(range(seeds), others, roster["methods"]):
         if method in s.methods:
             own = chosen(s, method, roster["per_class"]) | first_stages(s, method)
