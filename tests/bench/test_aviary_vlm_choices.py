@@ -31,10 +31,18 @@ def test_every_row_was_tried_as_often():
         assert len(matrix_tuning.configurations(S, method)) + sum(shared[name] for name in first) == 6
 
 
-def test_rows_without_a_teacher_are_chosen_again_where_labels_are_more():
-    assert set(S.tried_at[20]) == set(S.methods_at[20]) == {"scratch", "label_smoothing"}
-    assert S.methods_at[10] == S.methods_at[20]
-    assert all(len(matrix_tuning.configurations(S, row, 20)) == 6 for row in S.tried_at[20])
+def test_rivals_are_chosen_again_where_labels_are_more():
+    """Three rates each at 20 labels; six settings, at 10 labels, too, for the rows that have nothing but labels."""
+    dait = {row for row in S.methods if row.startswith("dait")}
+    assert set(S.tried_at[20]) == set(S.methods) - dait
+    assert set(S.tried_at[10]) == {"scratch", "label_smoothing"}
+    for per_class, rows in S.tried_at.items():
+        for row in rows:
+            tried = matrix_tuning.configurations(S, row, per_class)
+            assert len({options["lr"] for options in tried}) == 3
+            assert len(tried) == 3 * (1 + (row in S.tried_at[10]))
+    alike = set(S.tried_at[20]) - set(S.tried_at[10])
+    assert all(matrix_tuning.chosen(S, row, 10) == matrix_tuning.chosen(S, row, 20) for row in alike)
 
 
 def test_first_stages_were_chosen_before_what_builds_on_them():
