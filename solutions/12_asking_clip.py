@@ -449,7 +449,7 @@ assert tests["VL2Lite"].accuracy > 5 / birds.num_classes, "it should have learne
 #
 # ## 7 · The experiment
 # The same labels, student, steps, batches and augmentation for all; six settings tried for each method on validation
-# images with two seeds that are not reported. Beside the three ways of asking: CLIP's own accuracy, without which no such table
+# images with two seeds that are not reported, at six labels (at more, the rates once again). Beside the three ways of asking: CLIP's own accuracy, without which no such table
 # can be read; the student **alone**; and the student alone from **pretrained** weights, the control for "it is just more
 # knowledge from somewhere".
 
@@ -469,13 +469,13 @@ print(tables.gains(results, tables.HALVES, ["student alone", "VL2Lite"], f"{p.re
 
 # %% [markdown]
 # **See:** start with CLIP's own row: a student that passes it has put two sources together, six photographs and what CLIP
-# says of them. VL2Lite does at six labels, KD lands on CLIP's own line; the first column of differences says how surely (a
-# number without ± is of one seed). Then the points of the student
-# **alone**: by one and the same recipe it lands far apart from seed to seed, which is why a difference from it can be large
-# and its interval contain zero all the same. Count what is left of the scatter when CLIP is asked. RKD(CLIP) is steady,
-# too, but on a low level: it never reads the texts, and stays far below the other two (printed, paired). And now the
-# control: the same student from **pretrained** weights asks nobody and leaves every way of asking far behind, by an interval
-# clear of zero. Where such weights exist, *that* is what distillation has to beat.
+# says of them. VL2Lite does at six labels, by an interval without zero, KD by its mean. Both lift the student **alone** by
+# some twenty points, and their seeds scatter less than its own, for by one and the same recipe it lands far apart from seed to
+# seed. RKD(CLIP) doesn't lift it at all: it never reads the texts. Now go to the right. The student alone grows with its labels,
+# CLIP's advice stays what it is; with all twenty labels what was worth twenty points is worth nothing that five seeds can show.
+# (The student's learning rate was chosen again at each budget: a baseline with the wrong one makes any advice look good.)
+# And the control: the same student from **pretrained** weights asks nobody and leaves every way of asking far behind, by an
+# interval clear of zero. Where such weights exist, *that* is what distillation has to beat.
 #
 # In the second table, look at *label smoothing*, whose seeds scatter less than the student's alone: VL2Lite's lead over it
 # excludes zero, so softness does not explain it. The *visual half alone* is the worst row, worse on average than the
