@@ -32,7 +32,7 @@ def test_every_row_was_tried_as_often():
 
 
 def test_rivals_are_chosen_again_where_labels_are_more():
-    """Three rates each at 20 labels; six settings, at 10 labels, too, for the rows that have nothing but labels."""
+    """Three rates at 20 labels; six settings, at 10 labels, too, for rows that have nothing but labels."""
     dait = {row for row in S.methods if row.startswith("dait")}
     assert set(S.tried_at[20]) == set(S.methods) - dait
     assert set(S.tried_at[10]) == {"scratch", "label_smoothing"}

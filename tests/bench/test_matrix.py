@@ -163,6 +163,22 @@ def test_narrowed_to_some_methods_and_budgets():
     assert {job["method"] for job in matrix.jobs(first, 1)} == {"intermediate"}
 
 
+def test_rows_may_be_chosen_again_at_a_budget_of_their_own():
+    s = matrix.setting("aviary-vlm", ["scratch", "dait-f"])
+    s.tried_at, s.methods_at = {20: {"scratch": {"lr": [0.1, 0.3]}}}, {20: {"scratch": {"lr": 0.3}}}
+    again = [job for job in matrix.tuning_jobs(s) if job["per_class"] == 20]
+    assert [(job["seed"], job["lr"]) for job in again] == [(100, 0.1), (100, 0.3), (101, 0.1), (101, 0.3)]
+    assert {job["per_class"] for job in matrix.tuning_jobs(s)} == {s.tuned_at, 20}
+    rates = {(job["method"], job["per_class"]): job.get("lr") for job in matrix.jobs(s, 1)}
+    assert rates["scratch", 20] == 0.3
+    assert rates["scratch", 6] == s.methods["scratch"]["lr"]
+    assert rates["dait-f", 20] == rates["dait-f", 6]
+    roster = {job["method"]: job["lr"] for job in matrix.jobs(s, 1) if job["experiment"] == "roster"}
+    assert roster == {"scratch": 0.3, "dait-f": s.methods["dait-f"]["lr"]}
+    s.tuned_at = None  # a preset without budgets trains on all labels
+    assert {job["per_class"] for job in matrix.tuning_jobs(s)} == {None, 20}
+
+
 def test_the_roster_comes_last_on_other_students_alone():
     s = matrix.setting("aviary-vlm")
     jobs = list(matrix.jobs(s, 2))
@@ -202,10 +218,11 @@ def test_presets_can_be_run(name: str):
     for method, options in s.methods.items():
         kind = matrix.KINDS[method]
         tried = matrix_tuning.configurations(s, method) if method in getattr(s, "tried", ()) else [options]
+        again = [rows[method] for rows in getattr(s, "methods_at", {}).values() if method in rows]
         first = [row for row, other in matrix.REFERENCES.items() if other.tunes in kind.first]
         shared = len(matrix_tuning.configurations(s, first[0])) if first else 0
         assert len(tried) + shared in (1, 6)
-        for option in [options, *tried]:
+        for option in [options, *tried, *again]:
             made = example(s, kind, option)
             assert kind.maps == any(n.startswith("maps") for n in made.needs)
             if isinstance(made.teacher, Classifier):
