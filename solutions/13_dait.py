@@ -505,10 +505,13 @@ show(
 
 # %% [markdown]
 # **See:** $\lambda = 0$ leaves the student's head without a teacher: its maps may be perfect, its answers are a guess. $\lambda =
-# 1$ is a student alone, and the bare epoch is nearly that: distillation that ends after two of its epochs is none, whatever
-# the method is called. Between these ends the four lines lie within a point of each other or little more: that there is
-# something to learn from both sides all along matters, its exact course doesn't. In the first stage not even the bare epoch
-# hurts: there the labels reach the whole network at any $\lambda > 0$, and CLIP added nothing that could be missed.
+# 1$ is a student alone, and the bare epoch is not far from that: distillation that ends after two of its epochs is hardly any,
+# whatever the method is called. Between these ends the course matters. The two lines that start at 0 lead; where the labels
+# have half the say from the first step, twenty points are gone. Before you take that for wisdom about teachers, look at the
+# scale: formula (5) is a mean over all channels, a small number beside a cross-entropy, so $\lambda$ also decides how loud the
+# map is at all. (The explainer's sum is $C_T$ times as loud; tuned like that, the line may matter less.) In the first stage not
+# even the bare epoch costs more than a point: there the labels reach the whole network at any $\lambda > 0$, and CLIP added
+# little that could be missed.
 #
 # ## 11 · Where does the student look?
 # The Aviary knows which parts tell a bird from its look-alikes. The **attention-on-part score** is the share of Grad-CAM that
@@ -547,10 +550,11 @@ fig = figures.plot_features(
 show(fig, "t-SNE maps of the same test images in the features of three students")
 
 # %% [markdown]
-# **See:** whoever had a teacher looks at the telling parts a little more than the student alone; but
-# all of them about as often as somebody who always looks at the middle, and less than one who looks anywhere on the bird.
-# Nothing here shows that this student is better *because* it found the telling parts. A cell of an 8x8 map covers more than a whole bill and can't
-# say "on the leg" or "beside it": read a score against its controls, not against 100 %, and a few pictures as examples.
+# **See:** nobody looks harder at the telling parts than the student alone, DAIT's student even a little less. All of them do
+# about as often as somebody who always looks at the middle, and less than one who looks anywhere on the bird. So this student
+# is better by far, and nothing here shows that it is *because* it found the telling parts. A cell of an 8x8 map covers more
+# than a whole bill and can't say "on the leg" or "beside it": read a score against its controls, not against 100 %, and a few
+# pictures as examples.
 # t-SNE makes clusters of nearly anything, and is no measurement: the accuracies are.
 #
 # ## 12 · Review this public implementation

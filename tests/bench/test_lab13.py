@@ -13,7 +13,7 @@ from labkit import data, engine, models
 from labkit.bench import lab13, lab13_live, lab13_tables, pair, vlm
 from labkit.bench.grid import GRIDS
 from labkit.bench.results import MEASURED, Results
-from labkit.bench.stats import Interval
+from labkit.bench.stats import Interval, paired
 from labkit.paths import shipped
 from labkit.profiles import preset, profile
 
@@ -163,6 +163,8 @@ def test_settings_take_the_comparisons_choices():
         "like",
         "families",
         "tried",
+        "tried_at",
+        "methods_at",
         "tuned_at",
         "tuning_seeds",
         "differences",
@@ -318,6 +320,12 @@ def test_a_silenced_teacher_is_no_teacher():
     assert max(runs[lab13_tables.line(0.0, 0.0)].values()) < 0.1
     for name in (lab13_tables.line(0.0, 1.0), lab13_tables.line(0.5, 0.0, "epoch")):
         assert max(runs[name].values()) < usual
+    for name in (lab13_tables.line(0.0, 0.5), lab13_tables.line(0.5, 0.5)):
+        loss = lab13_tables.difference(runs[name], runs[lab13_tables.line(0.5, 0.0)])
+        assert loss.mean < -0.15
+        assert loss.excludes_zero
+    first = lab13_tables.lines(results, "first lambda", "adapted")
+    assert min(lab13_tables.mean(run).mean for run in first.values()) > 0.86
 
 
 @needs_results
@@ -337,7 +345,7 @@ def test_sections_nine_and_eleven_say_what_the_runs_say():
     assert one.mean < -0.03
     assert one.excludes_zero > four.excludes_zero
     scores, controls = lab13_tables.looks(results, lab13.settings(CPU))
-    assert min(scores["DAIT-F"]) > max(scores["student alone"])
+    assert paired(scores["DAIT-F"], scores["student alone"]).mean < 0
     assert max(max(row) for row in scores.values()) < controls["bird"]
 
 
