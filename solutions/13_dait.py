@@ -445,9 +445,8 @@ print(tables.students(aviary, birdwatch))
 #    your student, that is the row to beat; DAIT's gain over the student alone is what starting from nothing costs, and it
 #    shrinks as the labels grow.
 #
-# The second table, at all labels, asks whether the first depends on one student. It does not: DAIT-F leads VL2Lite on all four,
-# by intervals without zero. Don't compare gains across its columns: the students differ in size and
-# kind, and the settings were chosen for `tiny`.
+# Does the first table depend on one student? The last table repeats five rows on others, at all labels, where they have been
+# run. Don't compare gains across it: the students differ in size and kind, and the settings were chosen for `tiny`.
 #
 # ## 8 · Which intermediate?
 # Before you train anything, you know three things of a candidate: how large it is, how wide its embedding, and how alike it

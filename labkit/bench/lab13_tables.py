@@ -118,11 +118,13 @@ def curves(results: Results, s: SimpleNamespace) -> tuple[dict[str, list[Interva
     return rows, [f"{n} labels" for n in budgets]
 
 
-def students(results: Results, s: SimpleNamespace) -> Table:
+def students(results: Results, s: SimpleNamespace) -> Table | str:
     """The roster: every student with every method, and DAIT-F's paired lead over VL2Lite."""
     from ..views import Table
 
     kept, where = matrix_read.on_roster(results, s)
+    if not where:
+        return f"Other students were not run yet: {results.command}"
     methods = s.roster["methods"]
     rows = []
     for name, wanted in where.items():

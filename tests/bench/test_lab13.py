@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from labkit import data, engine, models
-from labkit.bench import lab13, lab13_live, lab13_tables, pair, vlm
+from labkit.bench import lab13, lab13_live, lab13_tables, matrix_read, pair, vlm
 from labkit.bench.grid import GRIDS
 from labkit.bench.results import MEASURED, Results
 from labkit.bench.stats import Interval, paired
@@ -364,8 +364,10 @@ def test_the_best_candidate_need_not_have_the_best_student():
 
 @needs_results
 def test_every_student_learns_more_by_way_of_the_one_between():
-    """Section 7's second table."""
+    """Section 7's second table, where it has been run."""
     results, s = lab13_tables.found("aviary-vlm"), lab13.settings(CPU)
+    if not matrix_read.on_roster(results, s)[1]:
+        pytest.skip("other students were not run yet: labkit bench --data aviary-vlm")
     for student in s.roster["students"]:
         where = {"experiment": "roster", "student": student, "per_class": s.roster["per_class"]}
         if student == s.student["name"]:

@@ -213,7 +213,9 @@ def test_calibrated_anchors_beat_the_sentence_they_started_from():
 def test_what_section_eight_says():
     """Neither half is clear of zero, nor are both or VL2Lite; PAND is not above VL2Lite at any budget."""
     results = read_results("lab14")
-    runs = {half: results.values(experiment="halves", method=half) for half in (*lab14_tables.HALVES, "vl2lite")}
+    runs = {
+        half: results.values(experiment="halves", method=half) for half in (*lab14_tables.HALVES, "vl2lite")
+    }
     first = runs.pop("baseline")
     assert not any(paired(run, first).excludes_zero for run in runs.values())
     compared = read_results("aviary-vlm")
