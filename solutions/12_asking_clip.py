@@ -449,9 +449,9 @@ assert tests["VL2Lite"].accuracy > 5 / birds.num_classes, "it should have learne
 #
 # ## 7 · The experiment
 # The same labels, student, steps, batches and augmentation for all; six settings tried for each method on validation
-# images with two seeds that are not reported, at six labels (at more, the rates once again). Beside the three ways of asking: CLIP's own accuracy, without which no such table
-# can be read; the student **alone**; and the student alone from **pretrained** weights, the control for "it is just more
-# knowledge from somewhere".
+# images with two seeds that are not reported, at six labels (at more, the rates once again). Beside the three ways of asking:
+# CLIP's own accuracy, without which no such table can be read; the student **alone**; and the student alone from **pretrained**
+# weights, the control for "it is just more knowledge from somewhere".
 
 # %% tags=["nbval-check-output"]
 print(tables.by_budget(comparison, profile))
@@ -477,12 +477,12 @@ print(tables.gains(results, tables.HALVES, ["student alone", "VL2Lite"], f"{p.re
 # And the control: the same student from **pretrained** weights asks nobody and leaves every way of asking far behind, by an
 # interval clear of zero. Where such weights exist, *that* is what distillation has to beat.
 #
-# In the second table, look at *label smoothing*, whose seeds scatter less than the student's alone: VL2Lite's lead over it
-# excludes zero, so softness does not explain it. The *visual half alone* is the worst row, worse on average than the
-# student who asked nobody, and its interval is so wide because one of its seeds ended near chance: section 4's target that
-# can be bought, with hardly any weight on the labels to stop it. The *linguistic half alone* does most of what the whole does.
-# With the target *held still*, almost one point, the mean is lower, too. Both differences contain zero: three seeds can't tell
-# whether the image space that VL2Lite also claims to teach adds anything to the texts.
+# In the second table three seeds have to do, and the student alone scatters so widely that VL2Lite's lead over it contains zero
+# (the first table's five seeds can tell). *Label smoothing* asks nobody, either: what softness alone is worth stands in its row.
+# The *visual half alone* is the worst row, worse on average than the student who asked nobody, with one seed near chance:
+# section 4's target that can be bought, with hardly any weight on the labels to stop it. The *linguistic half alone* does
+# most of what the whole does. With the target *held still* the mean is lower, too. Both differences contain zero: three seeds
+# can't tell whether the image space that VL2Lite also claims to teach adds anything to the texts.
 #
 # ## 8 · Where does the student look?
 # **Why.** Look-alikes differ in one or two small parts. A student that has understood the species should look *there*. Papers
@@ -515,8 +515,8 @@ for method in ("kd_clip", "vl2lite"):
     print(f"{KINDS[method].words} minus {KINDS['scratch'].words}, points, paired: {gap}")
 
 # %% [markdown]
-# **See:** who asks CLIP looks at the telling parts a little more than the student alone; both paired differences exclude zero,
-# VL2Lite's barely. But read on. The share is about what a blob in the middle of every picture gets. Nearly all of it is in the
+# **See:** KD(CLIP)'s student looks at the telling parts a little more than the student alone, VL2Lite's does not (printed,
+# paired). But read on. The share is about what a blob in the middle of every picture gets. Nearly all of it is in the
 # network's own *mean map*: it knows where such parts usually are, hardly where they are on this bird. And a look spread evenly
 # over the bird would find more of them. The pictures above suggest a story; counted, it shrinks to this. Two things blunt the
 # measure: a cell of so coarse a map covers more than a bill (*best* is what it could reach), and Grad-CAM shows where evidence
@@ -540,8 +540,8 @@ fig.axes[0].set_title("A teacher who mumbles, and one who is always certain")
 show(fig, "Test accuracy of KD(CLIP) over the logit scale, with lines for the student alone and for CLIP")
 
 # %% [markdown]
-# **See:** both ends lie below the model's own scale on average, the certain one by an interval without zero: there CLIP's first
-# guess becomes the truth, wrong ones included. At the mumbling end the targets are nearly uniform: CLIP
+# **See:** both ends lie below the model's own scale on average, the certain one by an interval without zero, down at the student
+# alone: there CLIP's first guess becomes the truth, wrong ones included. At the mumbling end the targets are nearly uniform: CLIP
 # says nothing, and what is left is a strong label smoothing. That its mean still lies above the student alone (zero is inside
 # that interval) is a warning: part of any lead over a student who asks nobody may be softness.
 #
@@ -635,7 +635,7 @@ print(f"Back to your guess: {my_guess}; the best row of section 7's figure is: {
 #   does a frozen student. The text half can't be bought: its target is made in CLIP's raw space.
 # - $\lambda$ decides who is heard when. "One eighth" has two readings, and they are different methods.
 # - Asked for its answers or its texts, CLIP helps a student with few labels; asked only how far apart images are, it does
-#   not (section 7). Pretrained weights of the student's own, where they exist, are worth more than any of this.
+#   not, and with all labels neither does (section 7). Pretrained weights of the student's own, where they exist, are worth more than any of this.
 # - Four heat maps prove nothing. Counted, and beside the controls, the students look at the telling parts far less than
 #   the pictures suggest (section 8).
 # - `eval()` is a state, not a promise: whoever owns the parent can end it.
