@@ -478,7 +478,8 @@ print(tables.gains(results, tables.HALVES, ["student alone", "VL2Lite"], f"{p.re
 # interval clear of zero. Where such weights exist, *that* is what distillation has to beat.
 #
 # In the second table three seeds have to do, and the student alone scatters so widely that VL2Lite's lead over it contains zero
-# (the first table's five seeds can tell). *Label smoothing* asks nobody, either: what softness alone is worth stands in its row.
+# (the first table's five seeds can tell). *Label smoothing* asks nobody, either, and gets nearly as far: of that lead, softness
+# alone is worth the larger part on average, and three seeds can't tell VL2Lite from it.
 # The *visual half alone* is the worst row, worse on average than the student who asked nobody, with one seed near chance:
 # section 4's target that can be bought, with hardly any weight on the labels to stop it. The *linguistic half alone* does
 # most of what the whole does. With the target *held still* the mean is lower, too. Both differences contain zero: three seeds
