@@ -435,7 +435,7 @@ print(tables.students(aviary, birdwatch))
 #    its own favour) and Hinton's KD from a network as good as the intermediate, at every budget, by intervals without zero.
 #    It is the *map* that does it: DAIT-L asks the same intermediate for its answers and stays behind.
 # 2. *What does CLIP add?* Compare "intermediate by labels alone": the same detour, no CLIP anywhere. That is what you guessed.
-#    At 6 labels these seeds show no difference; at 10 and 20 it is about two points, by intervals that just exclude zero.
+#    At 6 and 10 labels these seeds show no difference; at 20 it is two points, by an interval that just excludes zero.
 #    Before you thank CLIP for them: the intermediate itself is no better for it (compare "teacher" with "DAIT's
 #    intermediate"), and validation chose another form of the map's loss for the control, a sum over channels where DAIT-F has
 #    the mean, which may be part of the two points. Most of the credit belongs to a pretrained network that was trained on

@@ -483,8 +483,8 @@ print(tables.prompts(results))
 
 # %% [markdown]
 # **See:** two questions have different answers. Among the methods that ask the model *directly*, PAND adds nothing to VL2Lite
-# that these seeds can tell: the interval of the difference contains zero, and so it does at 10 and 20 labels
-# (`data/results/aviary-vlm.md`). The 2x2's first row is not VL2Lite: PAND's text term weighs twice as much there, which
+# that these seeds can tell: the interval of the difference contains zero, and so it does at 20 labels; at 10 PAND is behind, with
+# a rate that was chosen at 20 (`data/results/aviary-vlm.md`). The 2x2's first row is not VL2Lite: PAND's text term weighs twice as much there, which
 # the last row of that table undoes. And how far are all of them from the rows with a network of *pretrained* weights, be it
 # between model and student (DAIT), in place of the model (Hinton's KD from the teacher), or the student itself? In this
 # miniature those lie above, most of them far, and DAIT's control, whose intermediate never heard the model, lies with DAIT:
