@@ -466,6 +466,7 @@ show(fig, "The student's accuracy over the candidate's CKA with CLIP, and over t
 # other. The candidate's own accuracy, which costs a training, tells more; but the *best* candidate, `resnet_narrow`, has a poor
 # student, whose seeds scatter most. `small` and `mid` are built like the student, only wider: a map teaches whoever can draw
 # it, and neither number asks for that. So choose by validation accuracy of the *student*, if you can pay for it.
+# (These students were trained on a sum over the map's channels, section 7's on a mean: compare within the table.)
 #
 # ## 9 · What of stage 1 is worth what?
 # The intermediate with parts of formula (4) left out, and not trained at all below its head ("frozen": its generic weights as
@@ -533,7 +534,10 @@ few = birds.test.subset(pick)
 images = few.fetch(torch.arange(len(few)))
 inputs, true = images.to(device) / 255, few.labels.to(device)
 seen = {name: grad_cam(net, inputs, true).cpu() for name, net in nets.items()}
-said = {name: [birds.classes[c].rsplit(" ", 1)[0] for c in tests[name].predictions[pick]] for name in nets}
+said = {
+    name: [birds.classes[c].rsplit(" ", 1)[0].replace(" ", "\n") for c in tests[name].predictions[pick]]
+    for name in nets
+}
 titles = [birds.classes[c].replace(" ", "\n") for c in few.labels.tolist()]
 fig = plot_looks(images, titles, seen, lab13.parts(few), said)
 show(fig, "Grad-CAM of the student alone, the DAIT student and the intermediate on the same three birds")
