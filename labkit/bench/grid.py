@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
 Job = dict[str, Any]
+NAMES = ("experiment", "method", "seed", "per_class", "student", "epochs", "intermediate")
 GRIDS = {n: f"labkit.bench.lab{n:02d}" for n in (1, 2, 3, 4, 8, 9, 10, 12, 13, 14)}
 
 
@@ -110,6 +111,26 @@ def fill(
         with _alone(path):
             _run(grid, missing, setting, workers, results, path)
     return results
+
+
+def forget_outdated(path: Path, wanted: Iterable[Job]) -> None:
+    """Take from a results file the reported rows of the wanted runs that were made with other options.
+
+    It is for grids whose reported runs differ in `NAMES`, whatever their options.
+    """
+    if not path.is_file():
+        return
+    results = Results.load(path)
+    now = {tuple(job.get(n) for n in NAMES): job for job in wanted if job["experiment"] != "tuning"}
+
+    def stands(row: Job) -> bool:
+        job = now.get(tuple(row.get(n) for n in NAMES))
+        return job is None or all(row.get(k) == v for k, v in job.items())
+
+    kept = [row for row in results.rows if stands(row)]
+    if len(kept) < len(results.rows):
+        results.rows = kept
+        results.save(path)
 
 
 @contextmanager

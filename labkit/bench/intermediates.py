@@ -22,7 +22,7 @@ from ..errors import LabkitError
 from ..paths import shipped
 from ..profiles import preset, profile
 from . import pair, vlm
-from .grid import Job, fill
+from .grid import Job, fill, forget_outdated
 from .matrix_rows import KINDS, first_stages
 from .results import Results
 from .stats import Interval
@@ -96,7 +96,9 @@ def intermediates(
     if students:
         seeds = seeds or s.seeds
         command = f"labkit intermediates --students --seeds {seeds}"
-        results = fill(__name__, jobs(s, seeds), s, path, command, workers=workers)
+        wanted = list(jobs(s, seeds))
+        forget_outdated(path, wanted)
+        results = fill(__name__, wanted, s, path, command, workers=workers)
         if ships:
             manifest.record(f"results/{path.name}", results.command, machine=results.machine)
     else:

@@ -21,7 +21,7 @@ from ..errors import LabkitError, unknown
 from ..paths import shipped
 from ..profiles import preset, presets
 from . import pair
-from .grid import Job, fill
+from .grid import Job, fill, forget_outdated
 from .matrix_rows import KINDS, REFERENCES, evaluated, first_stages, job_of, reference
 from .matrix_tuning import chosen, tuning_jobs
 from .results import Results
@@ -70,7 +70,7 @@ def bench_data(
         command = Results.load(path).command if path.is_file() else f"labkit bench --data {name} --tune"
     if estimate:
         return _estimate(wanted, s, path, workers)
-    _drop_outdated(path, wanted)
+    forget_outdated(path, wanted)
     results = fill(__name__, wanted, s, path, command, workers=workers)
     _report(results, s if tune else setting(name, None, budgets), path, tune, ships=out is None)
     return results
@@ -228,21 +228,3 @@ def _tested(s: SimpleNamespace, job: Job, model: Any, anchors: Any, taught: list
     if taught:
         measured["assistant"] = evaluated(s, *at, taught[-1], None).accuracy
     return {name: v if isinstance(v, list) else round(v, 5) for name, v in measured.items()}
-
-
-def _drop_outdated(path: Path, wanted: list[Job]) -> None:
-    """Forget reported rows of the wanted runs that were made with other options."""
-    if not path.is_file():
-        return
-    results = Results.load(path)
-    names = ("experiment", "method", "seed", "per_class", "student", "epochs")
-    now = {tuple(job.get(n) for n in names): job for job in wanted if job["experiment"] != "tuning"}
-
-    def stands(row: Job) -> bool:
-        job = now.get(tuple(row.get(n) for n in names))
-        return job is None or all(row.get(k) == v for k, v in job.items())
-
-    kept = [row for row in results.rows if stands(row)]
-    if len(kept) < len(results.rows):
-        results.rows = kept
-        results.save(path)

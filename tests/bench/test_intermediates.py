@@ -86,6 +86,10 @@ def test_students_are_trained_once_and_shown(
     assert "not trained" not in capsys.readouterr().out
     assert json_rows(file.read_text(encoding="utf-8")) == before
 
+    Results("", "a machine", [row | {"lr": 9.0, "test": 0.0}, row]).save(file)
+    intermediates.intermediates(students=True, seeds=1, **first)
+    assert json_rows(file.read_text(encoding="utf-8")) == before, "what other options gave is forgotten"
+
 
 def json_rows(text: str) -> str:
     return text[text.index('"rows"') :]
