@@ -67,14 +67,14 @@ def plot_shares(sizes: Sequence[int], curves: Mapping[str, Sequence[tuple[float,
 
     Args:
         sizes: images in a batch.
-        curves: name -> (share, the most it could be) for each size.
+        curves: name -> (share, the most it could be) for each size, or for the first sizes.
     """
     fig, axis = figure()
     ends = {}
     for colour, marker, (name, values) in zip(COLOURS, MARKERS, curves.items(), strict=False):
         found, possible = zip(*values, strict=True)
-        axis.plot(sizes, found, color=colour, marker=marker)
-        axis.plot(sizes, possible, color=colour, linestyle="--", linewidth=1)
+        axis.plot(sizes[: len(found)], found, color=colour, marker=marker)
+        axis.plot(sizes[: len(found)], possible, color=colour, linestyle="--", linewidth=1)
         ends[name] = (found[-1], colour)
     axis.set_xscale("log", base=2)
     axis.set_xticks(list(sizes), [str(n) for n in sizes])

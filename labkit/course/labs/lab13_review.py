@@ -32,7 +32,7 @@ DEFECTS = (
     ),
     Defect(
         "every target of SIA is nearly uniform",
-        (39, 40, 41),
+        (39, 41),
         "/ T",
         "Cosines lie in a narrow band and are only divided here: look for the logits, and what they lack.",
     ),
@@ -44,7 +44,7 @@ DEFECTS = (
         " lets the gradient into it?",
     ),
     Defect(
-        "the condensed images of all birds become one",
+        "the regression is content when all condensed images are one",
         (42,),
         "l1_loss",
         "A regression loss whose both sides are trained is content with a constant: where do two trained"
@@ -75,7 +75,7 @@ DEFECTS = (
         "Count how often `self.body` runs in one forward pass of the intermediate.",
     ),
     Defect(
-        "labels and alignment pull at the same 512 numbers",
+        "labels and alignment pull at the same 512 numbers of the intermediate",
         (9, 13),
         "self.head",
         "The head should read what the backbone says, not what is bent towards the texts: what does it sit"
@@ -101,7 +101,7 @@ DEFECTS = (
     ),
     Defect(
         "what is deployed is no plain ResNet-18",
-        (21, 25),
+        (21, 25, 26),
         "self.adapter",
         "A helper of the training lies on the way from image to class. Which one?",
     ),
