@@ -468,12 +468,11 @@ show(fig, "The student's accuracy over the candidate's CKA with CLIP, and over t
 # %% [markdown]
 # **See:** biased CKA grows with the width, whatever the features are: beside each stands what pure noise of that width gets.
 # (So compare the unbiased column. Of the paper's candidates VGG-13, 4096 wide, would profit most.) Then ask what either axis
-# tells you about the student. The candidates' CKA with CLIP hardly differs, and at nearly the same CKA one student is far
-# behind the other. The candidate's own accuracy, which costs a training, tells more; but the *best* candidate,
-# `resnet_narrow`, has a poor student, whose seeds scatter most. `small` and `mid` are built like the student, only wider: a
-# map teaches whoever can draw it, and neither number asks for that. So choose by validation accuracy of the *student*, if you
-# can pay for it. (These students were trained on a sum over the map's channels, section 7's on a mean: compare within the
-# table.)
+# tells you about the student. The candidates' CKA with CLIP hardly differs, and where it is highest one student is far behind
+# the other. The candidate's own accuracy, which costs a training, tells no more: the *best* candidate, `resnet_narrow`, has the
+# poorest student but one, and the student of `shufflenetv2_narrow`, the worst, is better than its teacher. `small` and `mid`,
+# whose students lead, are built like the student, only wider: a map teaches whoever can draw it, and neither number asks for
+# that. So choose by validation accuracy of the *student*, if you can pay for it.
 #
 # ## 9 · What of stage 1 is worth what?
 # The intermediate with parts of formula (4) left out, and not trained at all below its head ("frozen": its generic weights as

@@ -357,9 +357,14 @@ def test_the_best_candidate_need_not_have_the_best_student():
         {name: sum(run[measure] for run in rows) / len(rows) for name, rows in runs.items()}
         for measure in ("adapted", "test")
     )
-    best = max(its_own, key=its_own.get)
-    assert best == "resnet_narrow"
+    best, worst = (choose(its_own, key=its_own.get) for choose in (max, min))
+    assert (best, worst) == ("resnet_narrow", "shufflenetv2_narrow")
+    assert sorted(its_student, key=its_student.get)[1] == best
     assert its_student[best] < min(its_student["small"], its_student["mid"]) - 0.1
+    assert its_student[worst] > its_own[worst]
+    alike = {name: rows[0]["cka_unbiased"] for name, rows in runs.items()}
+    first, second = sorted(alike, key=alike.get)[-2:]
+    assert abs(its_student[first] - its_student[second]) > 0.1
 
 
 @needs_results
