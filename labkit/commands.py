@@ -11,6 +11,11 @@ import typer
 from .errors import LabkitError
 from .terminal import mark, new_table, show
 
+SET = (
+    "Of the method or its training; with a prefix of something else: stage1. (dait's first stage, also its k"
+    " and b), calibration. (pand's), teacher. and intermediate. (their trainings), data."
+)
+
 
 def distill(
     method: Annotated[str, typer.Argument(help="Such as hinton; an unknown name lists them.")],
@@ -35,9 +40,7 @@ def distill(
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of each training.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in steps instead.")] = None,
     per_class: Annotated[int | None, typer.Option(min=1, help="Labels per class; default all.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Of method or recipe.")
-    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help=SET)] = None,
     stored: Annotated[
         int | None, typer.Option(min=1, help="Ask the teacher once about so many views.")
     ] = None,

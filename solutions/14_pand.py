@@ -692,9 +692,10 @@ print(", ".join(f"{epochs} epochs: {score:.1%}" for epochs, score in reached.ite
 # | DAIT-F (lab 13) | 79.77 | 67.44 | 78.10 | |
 #
 # Caveats: single numbers without intervals. PAND's abstract puts its 76.09 "3.4 above VL2Lite", which makes that 72.7 and not
-# 71.38: two papers disagree about one baseline. For CUB, Dogs, Cars and Pets the authors' calibration chooses its epoch on the
-# test images, so some of what is tested has leaked into the anchors. A student without distillation at 64.95 is low
-# for a pretrained ResNet-18 with a tuned recipe; lab 13 says more. The formulas here are those of the public code.
+# 71.38: two papers disagree about one baseline. For CUB, Dogs, Cars and Pets the authors' calibration chooses its epoch on
+# the test images, so some of what is tested has leaked into the anchors. A student without distillation at 64.95 is low for a
+# pretrained ResNet-18 with a tuned recipe; lab 13 says more. The formulas here are those of the public code, whose
+# calibration leaves out the full stop at the end of CoOp's prompts; here, as in lab 10, it is kept.
 #
 # ## Read on
 # - PAND, *Prompt-aware neighborhood distillation for lightweight fine-grained visual classification*, arXiv 2602.07768: the

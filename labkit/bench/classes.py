@@ -90,7 +90,7 @@ def texts(s: SimpleNamespace, module: DataModule) -> list[str] | list[list[str]]
     """One sentence per class, in their order; of several templates one such list each.
 
     Raises:
-        LabkitError: there are sentences for another number of classes.
+        LabkitError: there are sentences for another number of classes, or one of them twice.
     """
     if isinstance(s.prompts, str):
         return module.prompts(s.prompts)
@@ -100,13 +100,19 @@ def texts(s: SimpleNamespace, module: DataModule) -> list[str] | list[list[str]]
                 f"There are {len(s.prompts)} sentences for the {module.num_classes} classes of"
                 f" '{module.name}': give one per class, or templates with a place {{}} for the name."
             )
+        said = [_plain(text) for text in s.prompts]
+        twice = next((text for text in said if said.count(text) > 1), None)
+        if twice is not None:
+            raise LabkitError(f"Two classes have the same sentence, '{twice}': a text can't tell them apart.")
         return list(s.prompts)
     made = [module.prompts(template) for template in s.prompts]
     return made if len(made) > 1 else made[0]
 
 
 def said_names(s: SimpleNamespace, module: DataModule) -> tuple[str, ...]:
-    """What each sentence contains: the class's name, or its description where the prompts have that."""
+    """What each sentence contains: the class's name or description, or of a user's sentences all."""
     templates = [s.prompts] if isinstance(s.prompts, str) else s.prompts
+    if not any("{" in text for text in templates):
+        return tuple(templates)
     described = any("{description}" in text for text in templates)
     return tuple(module.descriptions if described else module.classes)

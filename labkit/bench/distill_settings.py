@@ -146,6 +146,8 @@ def _load(data: str) -> dict[str, Any]:
         return {"name": "folder", "root": data}
     if data not in sets.available() and os.sep in data:
         raise MissingError(f"There is no folder {data}: name one that holds a folder of images per class.")
+    if data not in sets.available():
+        raise LabkitError(f"{unknown('data set', data, sets.available())} Nor is it a folder here.")
     return {"name": data}
 
 

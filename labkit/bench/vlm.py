@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..methods.vlm_teacher import Anchors, ZeroShot
     from ..models import Classifier, VisionLanguage
 
-FIRST = ("sia_weight", "ira_weight", "width", "condensation")  # options that only DAIT's first stage reads
+FIRST = ("sia_weight", "ira_weight", "width", "condensation", "logit_scale")  # only DAIT's first stage reads
+LINK = ("temperature", "hard_weight", "ce_weight", "kd_weight")  # options of both links of 'takd_clip'
 
 
 def load(s: SimpleNamespace) -> VisionLanguage:
@@ -216,12 +217,18 @@ def _learner(
 
 
 def first_stage(method: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of `intermediate` among those of 'dait' or 'takd_clip', and the others."""
+    """Options of `intermediate` among those of 'dait' or 'takd_clip', and the others.
+
+    k, b and e are of the second stage: the first one's are in `stage1`. DAIT-F has no temperature of its own.
+    """
     others = {k: v for k, v in options.items() if k != "stage1"}
     if method == "dait":
         first = {k: others.pop(k) for k in FIRST if k in others}
+        if "temperature" in others and others.get("transfer") != "logit":
+            first["temperature"] = others.pop("temperature")
     else:
-        first = {k: others[k] for k in ("temperature", "hard_weight") if k in others} | {"method": "kd_clip"}
+        first = {"method": "kd_clip"} | {k: others[k] for k in LINK if k in others}
+        first |= {k: others.pop(k) for k in ("logit_scale",) if k in others}
     return first | dict(options.get("stage1", {})), others
 
 

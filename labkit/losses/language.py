@@ -58,12 +58,17 @@ def cosines(first: Tensor, second: Tensor, names: str) -> Tensor:
     Raises:
         ValueError: not two-dimensional, or the widths differ.
     """
+    same_width(first, second, names)
+    return product(unit(full(first)), unit(full(second)).T)
+
+
+def same_width(first: Tensor, second: Tensor, names: str) -> None:
+    """Raise ValueError, naming both shapes, unless they are (B, D) and (C, D)."""
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
         raise ValueError(
             f"{names} must be (B, D) and (C, D) of one width, but they are {tuple(first.shape)}"
             f" and {tuple(second.shape)}."
         )
-    return product(unit(full(first)), unit(full(second)).T)
 
 
 def image_representation_alignment(student_emb: Tensor, vlm_emb: Tensor) -> Tensor:
@@ -150,5 +155,7 @@ def vl2lite_linguistic(
     """
     same_rows(student_emb, vlm_image, "student_emb and vlm_image")
     same_rows(condensed_text, vlm_text, "condensed_text and vlm_text")
+    same_width(student_emb, condensed_text, "student_emb and condensed_text")
+    same_width(vlm_image, vlm_text, "vlm_image and vlm_text")
     both = temperature, logit_scale
     return semantic_image_alignment(student_emb, vlm_image, condensed_text, *both, vlm_text) / 2

@@ -1,7 +1,7 @@
 """One short file per published method; `create` builds one by its name."""
 
 from .attention import Attention
-from .base import Method, available, check_options, create, register
+from .base import Method, available, check_numbers, check_options, create, register
 from .calibration import Calibration, calibrate, read_calibration
 from .dait import DAIT
 from .distillation import Distillation
@@ -39,6 +39,7 @@ __all__ = [
     "asks_vlm",
     "available",
     "calibrate",
+    "check_numbers",
     "check_options",
     "create",
     "read_calibration",

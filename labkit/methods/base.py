@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
@@ -63,6 +65,10 @@ class Method(nn.Module):
         self.teacher = teacher.requires_grad_(False).eval() if teacher is not None else None
         self.options = options
 
+    @classmethod
+    def check_values(cls, options: Mapping[str, Any]) -> None:
+        """Raise LabkitError where an option, all of them given, is outside its range; before any training."""
+
     def train(self, mode: bool = True) -> Method:
         """Like `nn.Module.train`, but frozen networks stay in eval mode: their statistics must not drift."""
         super().train(mode)
@@ -112,32 +118,49 @@ def create(name: str, *, student: Classifier, teacher: Classifier | None = None,
     """Build a method by name; `options` are its own hyper-parameters.
 
     Raises:
-        LabkitError: unknown name or option, missing teacher, or class counts that differ.
+        LabkitError: unknown name or option, a value of another kind or outside its range, missing teacher,
+            or class counts that differ.
     """
     check_options(name, options)
     cls: Callable[..., Method] = _METHODS[name]
     return cls(student, teacher, **options)
 
 
-def check_options(name: str, options: Iterable[str]) -> None:
-    """Raise LabkitError unless there is a method of this name, with all of these options."""
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise LabkitError unless there is a method of this name, with all of these options and their values."""
     if name not in _METHODS:
         raise unknown("method", name, _METHODS)
     known = _options(_METHODS[name])
-    for option in options:
+    check_numbers(f"option of the method '{name}'", known, options)
+    usual = {option: parameter.default for option, parameter in known.items()}
+    _METHODS[name].check_values({**usual, **options})
+
+
+def check_numbers(kind: str, known: Mapping[str, inspect.Parameter], options: Mapping[str, Any]) -> None:
+    """Refuse options that no parameter has, and words or infinities in place of a parameter's number."""
+    for option, value in options.items():
         if option not in known:
-            raise unknown(f"option of the method '{name}'", option, known)
+            raise unknown(kind, option, known)
+        parts = str(known[option].annotation).split(" | ")
+        if not {"int", "float"} & set(parts) or (value is None and "None" in parts):
+            continue
+        if isinstance(value, str) and "str" in parts:
+            continue
+        number = Real if "float" in parts else Integral
+        if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):
+            words = "a number" if number is Real else "a whole number"
+            raise LabkitError(f"The {kind} {option!r} must be {words}, but it is {value!r}.")
 
 
-def _options(cls: type[Method]) -> list[str]:
+def _options(cls: type[Method]) -> dict[str, inspect.Parameter]:
     """The options of a method: its own, and those of the classes that its `**terms` go to."""
-    known: list[str] = []
+    known: dict[str, inspect.Parameter] = {}
     for parent in cls.__mro__:
         if "__init__" not in parent.__dict__:
             continue
         parameters = list(inspect.signature(parent.__init__).parameters.values())[1:]
-        named = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        known += [name for name in named if name not in ("student", "teacher", *known)]
+        named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        known |= {p.name: p for p in named if p.name not in ("student", "teacher", *known)}
         if not any(p.kind == p.VAR_KEYWORD for p in parameters) or parent is Method:
             break
     return known

@@ -4,7 +4,8 @@ A context of M vectors before each class's sentence is learned by cross-entropy,
 embedding of every class, t* (C, E): a file of anchors that any method with a vision-language teacher reads.
 The recipe is that of the authors' code (LLLVTA/PAND): SGD with momentum, no weight decay, a cosine without
 warm-up, gradients clipped to 1, at most 200 epochs. They choose the epoch on test images for most data sets;
-here it is chosen on validation features.
+here it is chosen on validation features. They leave out the full stop with which CoOp's prompts end; here,
+where the learner is lab 10's, it is kept.
 """
 
 from __future__ import annotations
@@ -175,7 +176,8 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
         MissingError: there is none.
         LabkitError: it is damaged, or holds something else.
     """
-    path = _file(path)
+    given = Path(path).expanduser()
+    path = given if given.is_file() else _file(path)
     if path.suffix not in (".pt", ".pth"):
         tensors, meta = checkpoint.load(path)
         found = {**meta, **tensors}
@@ -191,7 +193,8 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     text, names = (
         found.get(key) if isinstance(found, dict) else None for key in ("text_features", "classnames")
     )
-    if not isinstance(text, Tensor) or text.ndim != 2 or not names or len(names) != len(text):
+    listed = isinstance(names, list | tuple) and isinstance(text, Tensor) and text.ndim == 2
+    if not listed or not names or len(names) != len(text):
         raise LabkitError(
             f"{path} holds no class anchors, which are text_features (C, E) and C classnames: calibrate"
             " writes such files."

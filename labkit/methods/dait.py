@@ -17,6 +17,7 @@ which IRA could otherwise satisfy by a constant, is held by a term of its own,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -57,7 +58,8 @@ class DAIT(AsksVLM):
             'logit' (DAIT-L).
         only: 1 or 2 for one stage alone; None for both. With 2 the intermediate is taken as it is, and a bank
             of it, {"intermediate": FeatureBank(intermediate, ...)}, spares its forward pass.
-        k, b, e, epochs: of lambda in both stages, see `Balance`; k=0 makes it the constant b.
+        k, b, e, epochs: of lambda in both stages, see `Balance`; k=0 makes it the constant b. With e='epoch'
+            the stages have equal lengths.
         sia_weight, ira_weight: of the two terms, >= 0, 0 leaves one out; without both stage 1 is plain
             cross-entropy, the control. IRA on unit vectors is small: sqrt(width) would bring it to about 1.
         width: D of u and of the condensed embeddings.
@@ -77,6 +79,12 @@ class DAIT(AsksVLM):
     needs_teacher = True
     needs = ("embedding",)
     published_scale = CLIP_SCALE
+
+    @classmethod
+    def check_values(cls, options: Mapping[str, Any]) -> None:
+        super().check_values(options)
+        _check(options, options["lengths"])
+        Balance(options["k"], options["b"], options["e"], options["epochs"] or 1)
 
     def __init__(
         self,
@@ -114,6 +122,11 @@ class DAIT(AsksVLM):
         made = {"intermediate": getattr(intermediate, "config", None), "condensation": kind}
         self.options = settings | made | {"lengths": list(lengths)}
         self.intermediate = intermediate
+        if only != 2 and not any(p.requires_grad for p in intermediate.parameters()):
+            raise LabkitError(
+                "The intermediate is frozen, so stage 1 can't adapt it: call"
+                " intermediate.requires_grad_(True), or pass only=2 to distil it as it is."
+            )
         self._between(width, condensation)
 
     def _between(self, width: int, kind: str | Tensor) -> None:
@@ -129,9 +142,9 @@ class DAIT(AsksVLM):
             self.adapter = connector(final_channels(self.student), final_channels(self.intermediate))
 
     def train(self, mode: bool = True) -> DAIT:
-        """The second stage's modes, in which the intermediate is a teacher; `fit` sets the first one's."""
+        """The last stage's modes: in the second the intermediate is a teacher. `fit` sets the first one's."""
         super().train(mode)
-        self.intermediate.eval()
+        self.intermediate.train(mode and self.only == 1)
         return self
 
     def stages(self) -> list[Stage]:
@@ -221,7 +234,7 @@ def _intermediate(net: Classifier | str | None, student: Classifier) -> Classifi
     return net
 
 
-def _check(settings: dict[str, Any], lengths: tuple[float, float]) -> None:
+def _check(settings: Mapping[str, Any], lengths: tuple[float, float]) -> None:
     for name, known in (
         ("transfer", ("feature", "logit")),
         ("channels", ("mean", "sum")),
@@ -239,3 +252,7 @@ def _check(settings: dict[str, Any], lengths: tuple[float, float]) -> None:
         )
     if len(lengths) != 2 or min(lengths) <= 0:
         raise LabkitError(f"lengths are two shares greater than 0, not {lengths}.")
+    if settings["e"] == "epoch" and settings["only"] is None and lengths[0] != lengths[1]:
+        raise LabkitError(
+            "e='epoch' counts the epochs of both stages by one number: give equal lengths, or run them apart."
+        )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import LabkitError
@@ -29,6 +30,10 @@ class Hinton(Distillation):
     name = "hinton"
     needs_teacher = True
     needs = ("logits",)
+
+    @classmethod
+    def check_values(cls, options: Mapping[str, Any]) -> None:
+        check_hard_weight(options["temperature"], options["hard_weight"])
 
     def __init__(
         self,

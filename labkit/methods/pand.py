@@ -12,7 +12,7 @@ paper's symbols are reconstructed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,11 @@ class PAND(VL2Lite):
 
     name = "pand"
 
+    @classmethod
+    def check_values(cls, options: Mapping[str, Any]) -> None:
+        super().check_values(options)
+        _check(options["k"], options["weight"], options["lam"])
+
     def __init__(
         self,
         student: Classifier,
@@ -70,10 +75,7 @@ class PAND(VL2Lite):
         weight: float = 1.0,
         **options: Any,
     ) -> None:
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise LabkitError(f"k must be a whole number of neighbours of at least 1, but it is {k!r}.")
-        if min(weight, lam) < 0:
-            raise LabkitError(f"weight and lam must be at least 0, but they are {weight} and {lam}.")
+        _check(k, weight, lam)
         if calibration and calibrate_on is None:
             raise LabkitError("calibration=... are options of stage 1: pass calibrate_on=..., its features.")
         if calibrate_on is not None and teacher is not None:
@@ -100,6 +102,13 @@ class PAND(VL2Lite):
         t = self.teacher.anchors
         scale = self.teacher.scale
         return semantic_image_alignment(h, v, self.text_layer(t), self.temperature, scale, vlm_text_emb=t)
+
+
+def _check(k: int, weight: float, lam: float) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise LabkitError(f"k must be a whole number of neighbours of at least 1, but it is {k!r}.")
+    if min(weight, lam) < 0:
+        raise LabkitError(f"weight and lam must be at least 0, but they are {weight} and {lam}.")
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ the frozen teacher of the next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..data import Batch
 from ..engine import Stage
+from ..errors import LabkitError
 from ..models import Classifier, build
 from .base import register
 from .distillation import Distillation
@@ -39,6 +40,14 @@ class TAKD(Distillation):
     needs_teacher = True
     needs = ("logits",)
 
+    @classmethod
+    def check_values(cls, options: Mapping[str, Any]) -> None:
+        check_hard_weight(options["temperature"], options["hard_weight"])
+        chain = options["assistant"]
+        nets = chain if isinstance(chain, Sequence) and not isinstance(chain, str) else [chain]
+        if not all(isinstance(net, str | nn.Module) for net in nets):
+            raise LabkitError(f"assistant is a network, the name of one, or several of these, not {chain!r}.")
+
     def __init__(
         self,
         student: Classifier,
@@ -57,6 +66,12 @@ class TAKD(Distillation):
         own = {"assistant": names, "temperature": temperature, "hard_weight": hard_weight}
         self.options = own | terms
         self.assistants = nn.ModuleList(nets)
+
+    def train(self, mode: bool = True) -> TAKD:
+        """The last link's modes, in which the assistants are teachers; `fit` sets those of the others."""
+        super().train(mode)
+        self.assistants.eval()
+        return self
 
     def stages(self) -> list[Stage]:
         learners = [*self.assistants, self.student]

@@ -12,6 +12,7 @@ layers `Linear -> ReLU -> Linear`, of unit length at the end. The formulas are t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -49,6 +50,12 @@ class VL2Lite(AsksVLM):
     needs = ("embedding",)
     published_scale = CLIP_SCALE
 
+    @classmethod
+    def check_values(cls, options: Mapping[str, Any]) -> None:
+        super().check_values(options)
+        _check(options["temperature"], options["visual"], options["linguistic"])
+        Balance(options["slope"], options["offset"], options["e"], options["epochs"] or 1)
+
     def __init__(
         self,
         student: Classifier,
@@ -63,12 +70,7 @@ class VL2Lite(AsksVLM):
         linguistic: float = 1.0,
         **anchors: Any,
     ) -> None:
-        if not temperature > 0:
-            raise LabkitError(f"temperature must be greater than 0, but it is {temperature}.")
-        if min(visual, linguistic) < 0:
-            raise LabkitError(
-                f"The weights visual and linguistic must be at least 0, but are {visual} and {linguistic}."
-            )
+        _check(temperature, visual, linguistic)
         balance = Balance(slope, offset, e, epochs)
         super().__init__(student, teacher, **anchors)
         self.temperature, self.balance = temperature, balance
@@ -102,6 +104,15 @@ class VL2Lite(AsksVLM):
         """L_txt of the student's embeddings (B, D) and the model's (B, E)."""
         t = self.teacher.anchors
         return vl2lite_linguistic(h, self.text_layer(t), v, t, self.temperature, self.teacher.scale)
+
+
+def _check(temperature: float, visual: float, linguistic: float) -> None:
+    if not temperature > 0:
+        raise LabkitError(f"temperature must be greater than 0, but it is {temperature}.")
+    if min(visual, linguistic) < 0:
+        raise LabkitError(
+            f"The weights visual and linguistic must be at least 0, but are {visual} and {linguistic}."
+        )
 
 
 def condensation(wide: int, narrow: int) -> nn.Sequential:

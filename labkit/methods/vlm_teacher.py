@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -90,6 +90,12 @@ class AsksVLM(Method):
 
     anchored: ClassVar[bool] = True
     published_scale: ClassVar[float | str] = OWN
+
+    @classmethod
+    def check_values(cls, options: Mapping[str, Any]) -> None:
+        if options["logit_scale"] not in (None, OWN):
+            _positive(options["logit_scale"])
+        super().check_values(options)
 
     def __init__(
         self,
@@ -187,6 +193,12 @@ def class_anchors(
     if isinstance(anchors, Calibration):
         if classes is not None:
             anchors.check_classes(classes)
+        theirs, own = anchors.settings.get("vlm"), getattr(vlm, "name", None)
+        if None not in (theirs, own) and theirs != own:
+            raise LabkitError(
+                f"The anchors were made with the vision-language model '{theirs}', not with '{own}':"
+                " calibrate them with the model that teaches."
+            )
         anchors = anchors.text
     if not isinstance(anchors, Tensor) or anchors.ndim != 2 or anchors.shape[1] != vlm.embed_dim:
         shape = tuple(anchors.shape) if isinstance(anchors, Tensor) else type(anchors).__name__
@@ -203,8 +215,10 @@ def class_anchors(
 
 
 def _scale(vlm: VisionLanguage, scale: float | str) -> float:
-    if scale == OWN:
-        return float(vlm.logit_scale)
+    return float(vlm.logit_scale) if scale == OWN else _positive(scale)
+
+
+def _positive(scale: float | str) -> float:
     if isinstance(scale, str) or not scale > 0:
         raise LabkitError(f"logit_scale must be greater than 0, or 'own', but it is {scale!r}.")
     return float(scale)

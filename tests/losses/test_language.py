@@ -94,6 +94,10 @@ def test_vl2lite_linguistic_is_half_of_t_squared_kl():
     value = vl2lite_linguistic(STUDENT, TEXT, VLM, RAW_TEXT, T, S)
     assert value.item() == pytest.approx(expected.item(), rel=1e-12)
     assert vl2lite_linguistic(VLM, RAW_TEXT, VLM, RAW_TEXT).item() == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match="student_emb and condensed_text must be"):
+        vl2lite_linguistic(STUDENT[:, 1:], TEXT, VLM, RAW_TEXT)
+    with pytest.raises(ValueError, match="vlm_image and vlm_text must be"):
+        vl2lite_linguistic(STUDENT, TEXT, VLM[:, 1:], RAW_TEXT)
 
 
 def test_absolute_differences_and_who_gets_their_gradient():

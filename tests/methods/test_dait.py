@@ -206,6 +206,15 @@ def test_the_intermediates_statistics_stay_in_the_second_stage(batch):
     assert all(torch.equal(v, before[k]) for k, v in method.intermediate.state_dict().items())
 
 
+def test_the_intermediate_alone_is_in_train_mode_as_it_learns(batch):
+    method = dait(only=1).train()
+    before = {k: v.clone() for k, v in method.intermediate.state_dict().items() if "running" in k}
+    method.losses(batch, 0.5)
+    assert before
+    assert any(not torch.equal(method.intermediate.state_dict()[k], v) for k, v in before.items())
+    assert not method.eval().intermediate.training
+
+
 # Training ---------------------------------------------------------------------------------------------------
 
 
@@ -363,6 +372,10 @@ def test_an_intermediate_by_name_comes_with_its_weights():
         ({"condensation": "lerned"}, "Did you mean 'learned'?"),
         ({"condensation": torch.eye(3, 5)}, "must be (D, 6)"),
         ({"e": "epoch"}, "e='epoch' needs epochs=..."),
+        ({"e": "epoch", "epochs": 4, "lengths": (1.0, 0.5)}, "give equal lengths, or run them apart"),
+        ({"width": 2.5}, "option of the method 'dait' 'width' must be a whole number, but it is 2.5"),
+        ({"k": float("nan")}, "'k' must be a number, but it is nan"),
+        ({"intermediate": classifier(3, 3, (3, 5)).requires_grad_(False)}, "The intermediate is frozen"),
         ({"teacher": None}, "The method 'dait' needs a trained teacher"),
     ],
 )

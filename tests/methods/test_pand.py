@@ -219,13 +219,17 @@ def test_files_that_hold_no_anchors_are_answered(tmp_path):
             read_calibration(tmp_path / name)
     torch.save({"text_features": torch.rand(3, 4)}, tmp_path / "a.pt")
     torch.save(torch.rand(3, 4), tmp_path / "b.pt")
+    torch.save({"text_features": torch.rand(3, 4), "classnames": 3}, tmp_path / "n.pt")
     engine.checkpoint.save(tmp_path / "c.safetensors", {"weight": torch.rand(3)}, {})
-    for name in ("a.pt", "b.pt", "c.safetensors"):
+    for name in ("a.pt", "b.pt", "n.pt", "c.safetensors"):
         with pytest.raises(LabkitError, match="holds no class anchors"):
             read_calibration(tmp_path / name)
     (tmp_path / "d.pt").write_bytes(b"PK nothing")
     with pytest.raises(LabkitError, match="can't be read"):
         read_calibration(tmp_path / "d.pt")
+    (tmp_path / "e.png").write_bytes(b"nothing")
+    with pytest.raises(LabkitError, match=r"e\.png"):
+        read_calibration(tmp_path / "e.png")
     (tmp_path / FILE).write_bytes(b"nothing")
     with pytest.raises(LabkitError, match="damaged or truncated"):
         read_calibration(tmp_path)
@@ -247,6 +251,9 @@ def test_anchors_for_other_classes_are_refused(tmp_path):
         with pytest.raises(LabkitError) as caught:
             pand(prompts=None, anchors=path, classes=classes)
         assert part in str(caught.value)
+    other = Calibration(torch.eye(3, WIDTH), SENTENCES, {"vlm": "ViT-B-32"})
+    with pytest.raises(LabkitError, match=r"made with the vision-language model 'ViT-B-32', not with"):
+        create("pand", student=classifier(), teacher=clip(), anchors=other)
     two = Calibration(torch.eye(2, WIDTH), ("a", "b"))
     with pytest.raises(LabkitError, match="There are 2 class anchors, but the student has 3 classes"):
         pand(prompts=None, anchors=two)

@@ -125,6 +125,14 @@ def test_takd_clip_learns_from_the_model_and_then_from_the_assistant(batch):
     assert vlm._images == 0
 
 
+def test_an_assistant_that_teaches_keeps_its_statistics(batch):
+    method = made("takd_clip").train()
+    before = {k: v.clone() for k, v in method.assistants.state_dict().items()}
+    method.losses(batch, 0.5)
+    assert method.student.training
+    assert all(torch.equal(v, before[k]) for k, v in method.assistants.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("options", "s", "progress", "share"),
     [
