@@ -149,7 +149,7 @@ def check_numbers(kind: str, known: Mapping[str, inspect.Parameter], options: Ma
         number = Real if "float" in parts else Integral
         if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):
             words = "a number" if number is Real else "a whole number"
-            raise LabkitError(f"The {kind} {option!r} must be {words}, but it is {value!r}.")
+            raise LabkitError(f"{option} must be {words}, but it is {value!r}.")
 
 
 def _options(cls: type[Method]) -> dict[str, inspect.Parameter]:
