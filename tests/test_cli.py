@@ -220,6 +220,7 @@ def test_pretrain_writes_what_build_loads_and_lists_it(
     assert labkit.models.build("tiny", 200, weights="pretrained").embedding_dim == 48
 
 
+@pytest.mark.slow
 def test_distill_prints_the_gain_and_names_its_report(command, tmp_path: Path):
     arguments = "distill hinton --data digits --student digit_student --teacher digit_teacher --per-class 5"
     arguments += " --seeds 1 --steps 3 --set temperature=3 --set lr=0.01"

@@ -45,6 +45,7 @@ def make_venv(folder: Path, *settings: str, **scripts: str) -> subprocess.Comple
     )
 
 
+@pytest.mark.slow
 def test_the_first_interpreter_that_will_do_is_taken_and_a_working_venv_kept(folder: Path):
     result = make_venv(folder, python3_13=TOO_NEW, python3_12=NO_VENV, python3_11=FINE)
     assert result.returncode == 0, result.stderr
@@ -57,6 +58,7 @@ def test_the_first_interpreter_that_will_do_is_taken_and_a_working_venv_kept(fol
     assert (folder / ".venv" / "mine").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_venv_is_made_anew(folder: Path):
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "half").touch()

@@ -60,6 +60,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     lab01.teacher.cache_clear()
 
 
+@pytest.mark.slow
 def test_demo_writes_report_history_and_weights(short: None, tmp_path: Path, capsys):
     report = demo("digits", seeds=1, out=tmp_path)
     assert report == tmp_path / "report.html"
@@ -83,6 +84,7 @@ def test_demo_writes_report_history_and_weights(short: None, tmp_path: Path, cap
     assert f"Report: {report}" in printed
 
 
+@pytest.mark.slow
 def test_demo_can_be_run_again_in_the_same_folder(short: None, tmp_path: Path):
     demo("digits", seeds=1, out=tmp_path)
     first = (tmp_path / "history.csv").read_text()

@@ -35,6 +35,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     pair.KEPT.clear()
 
 
+@pytest.mark.slow
 def test_files_table_and_report(short: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture):
     report = demo("aviary", seeds=1, out=tmp_path)
     printed = capsys.readouterr().out
@@ -62,6 +63,7 @@ def test_files_table_and_report(short: SimpleNamespace, tmp_path: Path, capsys: 
         assert f"{100 * run.accuracy:.1f}"
 
 
+@pytest.mark.slow
 def test_what_a_seed_tells(short: SimpleNamespace, tmp_path: Path):
     said: list[str] = []
     found = demo_aviary.train(list(demo_aviary.ROWS), 3, tmp_path, said.append)

@@ -30,6 +30,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 DIGITS = {"data": "digits", "student": "digit_student", "teacher": "digit_teacher", "per_class": 5}
 
 
+@pytest.mark.slow
 def test_distils_beside_the_student_alone_and_reports(capsys, tmp_path: Path):
     options = {"temperature": 3.0, "lr": 0.01, "teacher.lr": 0.01, "batch_size": 48}
     found = distill("hinton", **DIGITS, seeds=2, steps=60, options=options, out=tmp_path / "run")
@@ -50,6 +51,7 @@ def test_distils_beside_the_student_alone_and_reports(capsys, tmp_path: Path):
     assert (tmp_path / "run" / "history.csv").read_text().count("\nhinton,1,") > 0
 
 
+@pytest.mark.slow
 def test_a_finished_run_teaches_as_it_is(capsys, tmp_path: Path):
     digits = data.load("digits")
     teacher = models.build("digit_teacher", 10, in_chans=1)
@@ -61,6 +63,7 @@ def test_a_finished_run_teaches_as_it_is(capsys, tmp_path: Path):
     assert "of one seed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_stored_outputs_replace_the_teacher_in_the_loop(tmp_path: Path):
     found = distill("hinton", **DIGITS, seeds=1, steps=12, stored=1, options={"data.val": 0.2})
     assert "banks" in found.runs["hinton"][0].config
@@ -68,6 +71,7 @@ def test_stored_outputs_replace_the_teacher_in_the_loop(tmp_path: Path):
     assert engine.banks()
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_is_data(capsys, tmp_path: Path):
     from PIL import Image
 
@@ -111,12 +115,14 @@ def test_a_killed_run_is_gone_on_with_and_ends_the_same(tmp_path: Path):
         assert torch.equal(resumed.tests[name][0].logits, whole.tests[name][0].logits)
 
 
+@pytest.mark.slow
 def test_a_teacher_near_chance_is_named_before_it_teaches(capsys):
     distill("hinton", **DIGITS, seeds=1, steps=1)
     out = capsys.readouterr().out
     assert out.index("That is near chance (10.0%)") < out.index("student digit_student")
 
 
+@pytest.mark.slow
 def test_the_student_alone_needs_no_teacher(capsys):
     found = distill("scratch", data="digits", student="digit_student", per_class=5, seeds=1, steps=5)
     assert set(found.tests) == {"scratch"}

@@ -64,6 +64,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, name: str, method: type, calls: int
     monkeypatch.setattr(method, name, counted)
 
 
+@pytest.mark.slow
 def test_dait_leaves_its_stages_and_says_all_accuracies(capsys, tmp_path: Path):
     options = SMALL | {"transfer": "logit", "sia_weight": 0.5, "stage1.k": 1.0, "temperature": 3.0}
     found = distill("dait", **BIRDS, intermediate="tiny", options=options, out="run")
@@ -101,6 +102,7 @@ def test_dait_leaves_its_stages_and_says_all_accuracies(capsys, tmp_path: Path):
     assert not (tmp_path / "again" / "seed0" / "intermediate").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "calls"), [("adapt", 1), ("losses", 1)], ids=["in the first stage", "in the second stage"]
 )
@@ -124,6 +126,7 @@ def test_dait_killed_in_either_stage_ends_the_same(monkeypatch, name: str, calls
         assert torch.equal(resumed.tests[part][0].logits, whole.tests[part][0].logits)
 
 
+@pytest.mark.slow
 def test_pand_killed_in_its_second_stage_finds_its_anchors(monkeypatch, capsys, tmp_path: Path):
     arguments = {**BIRDS, "options": SMALL}
     whole = distill("pand", **arguments, out="whole")
@@ -148,6 +151,7 @@ def test_pand_killed_in_its_second_stage_finds_its_anchors(monkeypatch, capsys, 
     torch.testing.assert_close(*pairs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["kd_clip", "rkd_clip", "takd_clip"])
 def test_the_other_methods_run_from_start_to_end(method: str, tmp_path: Path):
     between = {"intermediate": "tiny"} if method == "takd_clip" else {}
@@ -158,6 +162,7 @@ def test_the_other_methods_run_from_start_to_end(method: str, tmp_path: Path):
     assert found.report.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dait", "pand"])
 def test_the_first_stage_alone_leaves_its_artefact_and_can_be_gone_on_with(method: str, capsys, tmp_path):
     between = {"intermediate": "tiny"} if method == "dait" else {}

@@ -20,6 +20,7 @@ def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
+@pytest.mark.slow
 def test_runs_what_is_missing_and_nothing_twice(log: Path, tmp_path: Path):
     out = tmp_path / "lab01.json"
     results = run_lab(1, seeds=2, out=out, workers=2)
@@ -42,6 +43,7 @@ def test_runs_what_is_missing_and_nothing_twice(log: Path, tmp_path: Path):
     assert len(log.read_text().splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_one_failed_seed_does_not_cost_the_others(log: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("TOY_GRID_FAILS", "0")
     out = tmp_path / "lab01.json"
@@ -78,6 +80,7 @@ def test_numbers_out_of_range(options: dict):
         run_lab(1, **options)
 
 
+@pytest.mark.slow
 def test_a_results_file_is_filled_by_one_process_at_a_time(log: Path, tmp_path: Path):
     out = tmp_path / "lab01.json"
     with grid._alone(out), pytest.raises(LabkitError, match="Another labkit bench is filling"):

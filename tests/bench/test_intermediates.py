@@ -57,6 +57,7 @@ def test_noise_grows_with_the_width_and_with_fewer_images():
     assert fewer > 0.6
 
 
+@pytest.mark.slow
 def test_students_are_trained_once_and_shown(
     settings: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ):

@@ -204,6 +204,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Small:
     return Small(**vars(profile("cpu")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "which",
     [

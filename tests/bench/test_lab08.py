@@ -105,6 +105,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     return Toy(**words)
 
 
+@pytest.mark.slow
 def test_every_kind_of_run_gives_an_accuracy(toy: Toy, tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LABKIT_QUIET", "1")
     monkeypatch.setattr(lab08, "LOOKED_AT", 60)

@@ -53,6 +53,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return small
 
 
+@pytest.mark.slow
 def test_runs_of_each_sort_measure_what_the_table_needs(toy):
     """In this process."""
     s = toy("aviary")
@@ -68,6 +69,7 @@ def test_runs_of_each_sort_measure_what_the_table_needs(toy):
     assert set(matrix.run(tuning, s)) == {*tuning, "val"}, "tuning sees no test image"
 
 
+@pytest.mark.slow
 def test_runs_with_a_vision_language_model(toy):
     """In this process: references, rows that build on a first stage, another student."""
     s = toy("aviary-vlm")
@@ -211,6 +213,7 @@ def test_mistakes(arguments: dict, sentence: str):
         bench_data(**arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", presets())
 def test_presets_can_be_run(name: str):
     """Methods and their options exist; six configurations were tried of each, where any were."""

@@ -41,6 +41,7 @@ def test_budgets_are_nested_and_test_is_fixed(s: SimpleNamespace):
     assert pair.few(s, 1, 0) is one
 
 
+@pytest.mark.slow
 def test_the_teacher_is_adapted_once_frozen_and_far_above_chance(s: SimpleNamespace, teacher):
     model, accuracy = teacher
     assert pair.adapted(s, 0, 2) == (model, accuracy)
@@ -104,6 +105,7 @@ def test_options_of_the_adaptation_have_ranges(options: dict):
         Adaptation(models.build("tiny", 3), **options)
 
 
+@pytest.mark.slow
 def test_the_bank_is_that_of_the_teacher_and_kept_for_what_it_holds(s: SimpleNamespace, teacher):
     model, _ = teacher
     bank = pair.teacher_bank(s, 0, 2, model, ("logits", "maps.3"))

@@ -32,6 +32,7 @@ def _die_speaking(number: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_all_that_is_said_arrives():
     messages = get_context("spawn").SimpleQueue()
     with pool(2, _connect, messages) as executor:

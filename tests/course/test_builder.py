@@ -66,6 +66,7 @@ def edit(path: Path, id: str, text: str) -> None:
     path.write_text(nbformat.writes(notebook))
 
 
+@pytest.mark.slow
 def test_student_notebook_has_stubs_and_no_solution(built):
     text = student(built).read_text()
     for hidden in ("SOLUTION", "softmax(dim", "self.value", "bug_line = 4", "gradients shrink"):
@@ -86,6 +87,7 @@ def test_student_notebook_has_stubs_and_no_solution(built):
     assert made["99-why"].source == "*Write your answer here.*"
 
 
+@pytest.mark.slow
 def test_metadata_says_what_each_cell_is(built):
     made = cells(student(built))
 
@@ -132,6 +134,7 @@ def test_ids_do_not_depend_on_position(copied):
     assert len(after) == len(before) + 1
 
 
+@pytest.mark.slow
 def test_student_build_is_reproducible_in_another_process(built, tmp_path):
     other = Path(shutil.copytree(built, tmp_path / "other"))
     student(other).unlink()
@@ -166,6 +169,7 @@ def test_solution_is_executed_and_keeps_its_markers(built):
     assert not any("builder" in name or "fixture" in name for name in about.modules)
 
 
+@pytest.mark.slow
 def test_two_executions_give_the_same_bytes(copied):
     before = solution(copied).read_bytes()
     assert "executed" in build(root=copied, force=True)[-1]
@@ -279,6 +283,7 @@ FAILING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "new", "words"), FAILING)
 def test_failing_execution_is_one_sentence_and_writes_nothing(copied, old, new, words):
     before = solution(copied).read_bytes()

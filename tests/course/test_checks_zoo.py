@@ -69,6 +69,7 @@ def test_reference_passes(check: Check):
         assert verdict.status == "passed", verdict.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=_name)
 def test_draws_are_deterministic_and_differ(check: Check):
     for name, answer in _answers(check):
@@ -79,12 +80,14 @@ def test_draws_are_deterministic_and_differ(check: Check):
         assert not first.same(other, check), "two seeds give the same value: the draws are not generic"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("check", CHECKS, ids=_name)
 def test_every_seed_has_a_draw(check: Check):
     assert len({len(_drawn(check, seed)) for seed in range(50)}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("check", "wrong"), MISCONCEPTIONS, ids=_name)
 def test_misconception_fails_with_its_own_hint(check: Check, wrong, known_once):
     for seeds in (PUBLIC_SEEDS, HIDDEN):
@@ -93,6 +96,7 @@ def test_misconception_fails_with_its_own_hint(check: Check, wrong, known_once):
         assert _one_sentence(verdict.message), verdict.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=_name)
 def test_no_two_answers_are_confused(check: Check, known_once):
     for (name, answer), (other, wrong) in itertools.combinations(_answers(check), 2):
@@ -182,6 +186,7 @@ def test_ids_are_known_to_the_registry_and_others_are_not():
         labs.get("99-softne")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=_name)
 def test_reference_is_no_misconception(check: Check):
     got = [calls.see(check, check.reference, seed) for seed in PUBLIC_SEEDS]

@@ -92,6 +92,7 @@ for cell in {cells!r}:
 """
 
 
+@pytest.mark.slow
 def test_shown_exactly_once_wherever_check_stands():
     cells = [
         "from labkit import check, answer; import fixture_lab as L",

@@ -38,6 +38,7 @@ def status(rows) -> dict[str, str]:
 SOFT = "import torch\ndef soften(logits, temperature):\n    return {}\n"
 
 
+@pytest.mark.slow
 def test_mixture_of_answers(path, tmp_path):
     write(
         path,
@@ -60,6 +61,7 @@ def test_mixture_of_answers(path, tmp_path):
     assert {id: row["attempts"] for id, row in attempts.items()} == {"99-soften": 1, "99-bug": 1}
 
 
+@pytest.mark.slow
 def test_syntax_error_dead_kernel_and_endless_loop_are_findings(path, tmp_path):
     crash = write(path, _99_soften_answer="def soften(:", _99_counter_answer="import os; os._exit(3)")
     rows = run_checks([crash, tmp_path / "missing.ipynb"], timeout=20)
@@ -72,6 +74,7 @@ def test_syntax_error_dead_kernel_and_endless_loop_are_findings(path, tmp_path):
         assert row.message.endswith(".")
 
 
+@pytest.mark.slow
 def test_endless_loop_is_stopped_and_the_others_go_on(path):
     write(path, _99_soften_answer="while True: pass", _99_bug_answer="bug_line = 4")
     rows = run_checks([path], timeout=3)
@@ -135,6 +138,7 @@ def test_rubbish_for_a_cell_is_one_sentence(path, cell):
     assert "is not a notebook that can be read" in row.message
 
 
+@pytest.mark.slow
 def test_untouched_notebook_runs_to_its_end_with_visible_notes(path, tmp_path):
     before = path.read_bytes()
     done = {cell.id: cell for cell in run_notebook(path).cells}
@@ -144,6 +148,7 @@ def test_untouched_notebook_runs_to_its_end_with_visible_notes(path, tmp_path):
     assert not (tmp_path / "progress.json").exists()
 
 
+@pytest.mark.slow
 def test_a_cell_that_raises_is_named(path):
     write(path, _99_bug_answer="1 / 0")
     with pytest.raises(LabkitError, match="Cell '99-bug-answer' raised ZeroDivisionError: division by zero"):

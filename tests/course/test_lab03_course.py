@@ -120,6 +120,7 @@ def _rebound(logits):
     return shuffled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shuffle", "mistake"),
     [

@@ -119,6 +119,7 @@ def test_the_listing_is_python_and_its_lines_are_those_of_the_check(lab):
         assert all(rows[line - 1] for line in defect.lines)
 
 
+@pytest.mark.slow
 def test_every_accepted_line_passes_and_any_other_gets_the_symptoms_hint():
     check = labs.get("13-review")
     for defect in DEFECTS:

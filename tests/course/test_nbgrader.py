@@ -79,6 +79,7 @@ def test_its_score_of_a_check_cell_is_our_float(notebooks, lab, monkeypatch):
         assert utils.determine_grade(cell) == (points, 2)
 
 
+@pytest.mark.slow
 def test_generate_assignment_accepts_the_notebook(notebooks, tmp_path, monkeypatch):
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Config

@@ -198,6 +198,7 @@ print("sum", int(found["image"].sum(dtype=np.int64)), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_processes_at_once_draw_once_and_read_the_same(alone: Path) -> None:
     racers = [
         subprocess.Popen([sys.executable, "-c", RACER], stdout=subprocess.PIPE, text=True) for _ in range(2)

@@ -46,11 +46,13 @@ def test_mini_has_4_2_and_4_of_each_species(mini: DataModule) -> None:
         assert split.images.is_contiguous()
 
 
+@pytest.mark.slow
 def test_lab_has_20_10_and_50_of_each_species(small: DataModule) -> None:
     for split, count in zip(splits(small), (20, 10, 50), strict=True):
         assert torch.bincount(split.labels).tolist() == [count] * 60
 
 
+@pytest.mark.slow
 def test_no_two_photographs_are_the_same_and_ids_are_unique(small: DataModule) -> None:
     ids = torch.cat([s.ids for s in splits(small)])
     assert len(ids.unique()) == len(ids) == 4800
@@ -118,6 +120,7 @@ def test_without_a_spurious_correlation_scenes_are_random(small: DataModule) -> 
     assert abs(agreement(small.test) - 1 / 8) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [0.5, 0.9, 1.0])
 def test_a_spurious_correlation_has_its_strength_in_train_and_nowhere_else(
     strength: float, small: DataModule
@@ -140,6 +143,7 @@ def test_a_stronger_correlation_only_adds_tied_photographs() -> None:
     assert tied[0] < tied[1] < tied[2]
 
 
+@pytest.mark.slow
 def test_the_test_can_be_made_spurious_too(small: DataModule) -> None:
     data = load("aviary", image_size=16, spurious_test=1.0)
     assert agreement(data.test) == agreement(data.val) == 1.0

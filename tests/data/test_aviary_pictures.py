@@ -73,6 +73,7 @@ def simd() -> str:
     return " ".join(name for name in __cpu_dispatch__ if __cpu_features__.get(name))
 
 
+@pytest.mark.slow
 def test_another_process_on_a_lesser_processor_draws_the_same() -> None:
     lesser = {"NPY_DISABLE_CPU_FEATURES": simd(), "OPENBLAS_CORETYPE": "Prescott"}
     assert fingerprint_of_another_process(**lesser) == golden.fingerprint()

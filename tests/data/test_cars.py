@@ -29,6 +29,7 @@ def load(root: Path, **options: object) -> data.DataModule:
     return data.load("cars", root=root, image_size=8, complete=False, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "listing"),
     [(cars, reader._devkit), (cars_folders, reader._folders)],

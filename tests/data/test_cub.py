@@ -33,6 +33,7 @@ def load(root: Path, **options: object) -> data.DataModule:
     return data.load("cub200", root=root, image_size=8, complete=False, **options)
 
 
+@pytest.mark.slow
 def test_the_whole_set(alone: Path, tmp_path: Path) -> None:
     root = cub(tmp_path, even(5994, 200), even(5794, 200), Pictures(tmp_path, shared=True))
     module = data.load("cub200", root=root, image_size=4)

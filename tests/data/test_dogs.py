@@ -32,6 +32,7 @@ def load(root: Path, **options: object) -> data.DataModule:
     return data.load("dogs", root=root, image_size=8, complete=False, **options)
 
 
+@pytest.mark.slow
 def test_the_whole_set_has_the_published_counts(tmp_path: Path) -> None:
     test = [71 + (i < 60) for i in range(120)]  # 8 580
     root = dogs(tmp_path, [100] * 120, test, Pictures(tmp_path, shared=True))

@@ -132,6 +132,7 @@ except MissingError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "proxy"), [("cifar10", "refuses"), ("mnist", "never answers")])
 def test_without_a_network_the_answer_comes_soon(alone: Path, name: str, proxy: str) -> None:
     with socket.socket() as server:  # bound: connections are refused; listening: accepted and left waiting

@@ -150,6 +150,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_batches() -> None:
     def digest(threads: str, hash_seed: str) -> str:
         environment = os.environ | {"OMP_NUM_THREADS": threads, "PYTHONHASHSEED": hash_seed}

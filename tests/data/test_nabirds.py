@@ -20,6 +20,7 @@ def load(root: Path, **options: object) -> data.DataModule:
     return data.load("nabirds", root=root, image_size=8, complete=False, **options)
 
 
+@pytest.mark.slow
 def test_the_whole_set_has_the_published_counts(tmp_path: Path) -> None:
     root = nabirds(tmp_path, even(23_929, 555), even(24_633, 555), Pictures(tmp_path, shared=True))
     listing = reader._listing(root)

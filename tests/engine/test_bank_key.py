@@ -222,6 +222,7 @@ def test_shared_modules_and_cycles_end():
     assert module_digest(first) == module_digest(first)
 
 
+@pytest.mark.slow
 def test_keys_are_the_same_in_every_process(tmp_path: Path):
     """Among them those of sets, whose order differs from process to process."""
     code = "import test_bank_key as t; print([t.module_digest(e) for e in t.other_encoders().values()])"

@@ -245,6 +245,7 @@ def go(processes: list[subprocess.Popen]) -> list[list[str]]:
     return [out.split() for out, _ in outputs]
 
 
+@pytest.mark.slow
 def test_killed_and_concurrent_processes(tmp_path: Path):
     """One is killed at its fourth chunk; two at once then share what is left, and read the same."""
     killed, *both = [

@@ -182,6 +182,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs RLIMIT_FSIZE")
 def test_full_disk_while_saving_leaves_the_old_checkpoint(tmp_path):
     folder, tests = str(tmp_path / "run"), str(Path(__file__).parent)

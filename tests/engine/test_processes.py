@@ -39,6 +39,7 @@ def results(folder: Path, name: str, rank: int) -> tuple[dict, dict]:
     return checkpoint.load(folder / f"rank{rank}" / f"{name}.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", processes.RUNS)
 def test_training_equals_one_process(folder: Path, name: str):
     run = fit(processes.method(name), toy(), **processes.SETTINGS, **processes.RUNS[name])

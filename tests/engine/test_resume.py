@@ -135,6 +135,7 @@ def test_steps_instead_of_epochs_and_patience(tmp_path):
     assert_same(fit(Noisy(classifier()), toy(), out=tmp_path / "cut", resume=True, **settings), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 4, 6, 12])
 def test_interrupted_in_the_second_stage(stop: int, tmp_path):
     whole = fit(TwoStages(classifier()), toy(), out=tmp_path / "whole", **SETTINGS)
@@ -193,6 +194,7 @@ def start(folder: Path, *settings: str) -> subprocess.Popen:
     return subprocess.Popen(command, **pipes, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_processes_ended_by_ctrl_c_and_by_kill_go_on_exactly(tmp_path):
     settings = {"epochs": 4, "batch_size": 8, "device": "cpu", "lr": 0.01}
     whole = fit(Noisy(classifier()), toy(), out=tmp_path / "whole", **settings)

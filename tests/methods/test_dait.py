@@ -304,6 +304,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 4, 5, 6])
 def test_a_run_killed_in_either_stage_resumes_to_the_same_numbers(digits, tmp_path, at):
     """Epochs of two steps: killed in stage 1, at the first step of stage 2, and later in it."""

@@ -34,6 +34,7 @@ def moved(mode: FakeTensorMode, batch: Batch) -> Batch:
     return Batch(*(mode.from_tensor(column).to("cuda") for column in batch[:4]), stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", available())
 def test_losses_of_every_stage_stay_on_the_networks_device(name: str):
     teacher, options = fitting(name)

@@ -380,6 +380,7 @@ def test_a_bank_of_another_width_is_refused(batch):
 # The shipped model on the Aviary --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_shipped_model_teaches_the_aviary(tmp_path, monkeypatch):
     if "LABKIT_CACHE" not in os.environ:
         monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))

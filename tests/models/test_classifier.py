@@ -107,6 +107,7 @@ def test_other_precisions():
     assert model.double()(x).logits.dtype == torch.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digit_student", "torchvision/shufflenet_v2_x0_5"])
 def test_compiles_without_graph_breaks(name):
     torch._dynamo.reset()

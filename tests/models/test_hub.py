@@ -52,6 +52,7 @@ def test_torchvision_weights_come_from_the_cache(tmp_path, monkeypatch):
 NOWHERE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 
 
+@pytest.mark.slow
 def test_timm_without_cache_and_connection_says_so_soon(tmp_path):
     code = """
 import time

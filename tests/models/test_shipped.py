@@ -177,6 +177,7 @@ def test_published_models_come_from_the_cache_without_a_connection(name: str, tm
         pretrained(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_without_cache_and_connection_one_sentence_soon(name: str, tmp_path: Path):
     code = f"""

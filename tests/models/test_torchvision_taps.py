@@ -19,6 +19,7 @@ CASES = {  # settings; channels of the maps; channels of the final map
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("short", CASES)
 def test_taps(short):
     settings, channels, final = CASES[short]

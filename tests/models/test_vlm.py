@@ -241,6 +241,7 @@ def test_without_cache_and_offline_one_sentence_names_what_is_missing(tmp_path, 
         load_vlm("convnext_xxlarge")
 
 
+@pytest.mark.slow
 def test_without_cache_and_with_a_silent_host_it_says_so_soon(tmp_path):
     """The host takes the connection and never answers: the worst kind of network for a classroom."""
     code = """

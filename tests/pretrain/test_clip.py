@@ -37,6 +37,7 @@ def weights(vlm) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in vlm.parameters()])
 
 
+@pytest.mark.slow
 def test_the_recipe_leaves_files_that_load_and_measures_them(tmp_path):
     metrics = pretrain(tmp_path, size="test", birds=64, epochs=1, progress=False)
     accuracies = [
@@ -54,6 +55,7 @@ def test_the_recipe_leaves_files_that_load_and_measures_them(tmp_path):
     torch.testing.assert_close(vlm(images), seen, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_it_learns_to_pair_a_few_birds_with_their_captions(corpus, tmp_path):
     settings = Settings(epochs=14, batch=16, warmup=5)
     losses = train(fresh(0), corpus, settings, place=tmp_path / "state.pt", progress=False)
@@ -61,6 +63,7 @@ def test_it_learns_to_pair_a_few_birds_with_their_captions(corpus, tmp_path):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_it_ends_frozen_in_eval_mode_and_within_the_logit_scales_range(corpus, tmp_path):
     vlm = fresh(0)
     with torch.no_grad():
@@ -71,6 +74,7 @@ def test_it_ends_frozen_in_eval_mode_and_within_the_logit_scales_range(corpus, t
     assert not any(m.training for m in vlm.modules())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(corpus, tmp_path, monkeypatch):
     settings = Settings(epochs=3, batch=16, warmup=2)
     whole = fresh(0)
@@ -93,6 +97,7 @@ def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(corpus, tmp_path, 
     torch.testing.assert_close(weights(resumed), weights(whole), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(corpus, tmp_path):
     runs = [
         train(fresh(s), corpus, Settings(1, 16, seed=s), place=tmp_path / f"{s}.pt", progress=False)

@@ -50,6 +50,7 @@ def test_generic_labels_are_species_of_no_benchmark():
     assert torch.bincount(data.train.labels).tolist() == [2] * 200
 
 
+@pytest.mark.slow
 def test_metrics_and_the_manifest_tell_the_run(vit: Made):
     assert set(vit.metrics) >= {"generic_val_accuracy", "probe_val_accuracy", "probe_test_accuracy", "steps"}
     entries = manifest.entries(vit.root)
@@ -115,6 +116,7 @@ def test_configuration_repeats_the_network(folder: str):
     assert len(config["label_names"]) == config["num_classes"] == 200
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_weights(tmp_path: Path):
     states = []
     for run, seed in enumerate((0, 0, 1)):
@@ -125,6 +127,7 @@ def test_the_seed_decides_the_weights(tmp_path: Path):
     assert states[0] != states[2]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     runs = []
     fit = classifier.fit

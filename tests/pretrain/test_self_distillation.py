@@ -180,6 +180,7 @@ def test_matrices_and_the_rest_have_their_optimisers():
     assert decays == [(True, True), (False, False)]
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_birds_apart_and_does_not_collapse(birds):
     changed = {"steps": 30, "batch": 16}
     model = learner(Settings(**{**vars(TINY), **changed}))
@@ -205,6 +206,7 @@ def test_the_probe_reports_what_it_chose_and_reached():
     assert "test" not in dinov2_probe.probe(*parts[:2])
 
 
+@pytest.mark.slow
 def test_the_recipe_leaves_files_that_load_like_the_published_ones(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, logger="labkit")
     from transformers import AutoImageProcessor, AutoModel

@@ -52,6 +52,7 @@ PLOTS: dict[str, Callable[[], Figure]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLOTS)
 def test_draws_without_warnings_and_alike_each_time(name: str):
     with warnings.catch_warnings():
