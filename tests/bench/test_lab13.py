@@ -97,6 +97,7 @@ def toy():
         made.cache_clear()
 
 
+@pytest.mark.slow
 def test_every_kind_of_job_runs(toy):
     jobs = list(lab13.jobs(toy, 1))
     assert {job["experiment"] for job in jobs} == {

@@ -137,6 +137,7 @@ def test_controls_need_no_teacher_unless_they_distil(s: SimpleNamespace):
     assert pair.create(s, "scratch", 0, 2, kd_weight=1.0).teacher is pair.adapted(s, 0, 2)[0]
 
 
+@pytest.mark.slow
 def test_train_takes_options_of_method_and_recipe(s: SimpleNamespace, tmp_path):
     model, _ = pair.adapted(s, 0, 2)
     run = pair.train(s, "hinton", 0, 2, guide=model, temperature=2.0, lr=0.02, steps=3, out=tmp_path / "run")

@@ -43,6 +43,7 @@ def test_all_that_is_said_arrives():
     assert messages.empty()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_a_worker_that_dies_while_it_speaks_stops_nobody():

@@ -109,6 +109,7 @@ def test_metadata_says_what_each_cell_is(built):
     assert all("nbgrader" not in cell.metadata for cell in others)
 
 
+@pytest.mark.slow
 def test_notebooks_are_valid_4_5_with_unique_ids(built):
     for path in (student(built), solution(built)):
         notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
@@ -145,6 +146,7 @@ def test_student_build_is_reproducible_in_another_process(built, tmp_path):
     assert student(other).read_bytes() == student(built).read_bytes()
 
 
+@pytest.mark.slow
 def test_windows_line_ends_change_nothing(copied):
     before = student(copied).read_bytes()
     source(copied).write_bytes(source(copied).read_bytes().replace(b"\n", b"\r\n"))

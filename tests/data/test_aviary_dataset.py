@@ -89,6 +89,7 @@ def test_the_seed_draws_the_budget_and_nothing_else(mini: DataModule) -> None:
             assert torch.equal(getattr(other, split).ids, getattr(mini, split).ids)
 
 
+@pytest.mark.slow
 def test_budgets_of_a_seed_are_nested(small: DataModule) -> None:
     fractions = (0.1, 0.3, 0.5, 1.0)
     found = [load("aviary", image_size=16, fraction=f, seed=3) for f in fractions]
@@ -115,6 +116,7 @@ def agreement(split: AviarySet) -> float:
     )
 
 
+@pytest.mark.slow
 def test_without_a_spurious_correlation_scenes_are_random(small: DataModule) -> None:
     assert abs(agreement(small.train) - 1 / 8) < 0.04
     assert abs(agreement(small.test) - 1 / 8) < 0.02

@@ -57,6 +57,7 @@ def test_training_equals_one_process(folder: Path, name: str):
             assert ours == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", processes.RESUMED)
 def test_resumed_run_equals_the_whole_one_bit_by_bit(folder: Path, name: str):
     for rank in (0, 1):
@@ -67,6 +68,7 @@ def test_resumed_run_equals_the_whole_one_bit_by_bit(folder: Path, name: str):
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_both_processes_hold_the_same_weights_and_only_the_first_writes(folder: Path):
     for name in (*processes.RUNS, *(f"{name} resumed" for name in processes.RESUMED)):
         first, second = results(folder, name, 0)[0], results(folder, name, 1)[0]

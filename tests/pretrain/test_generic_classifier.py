@@ -63,6 +63,7 @@ def test_metrics_and_the_manifest_tell_the_run(vit: Made):
         assert "cores" in entry["machine"]
 
 
+@pytest.mark.slow
 def test_transformers_and_labkit_give_the_same_logits(folder: str):
     from PIL import Image
     from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -92,6 +93,7 @@ def test_a_new_head_keeps_the_rest(folder: str):
             assert torch.equal(state[key], value), key
 
 
+@pytest.mark.slow
 def test_peft_finds_its_modules(folder: str):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageClassification

@@ -14,6 +14,7 @@ def extents(axis) -> set[tuple]:
     return {tuple(image.get_extent()) for image in axis.images}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
 def test_attention_has_the_crop_and_scale_of_its_image(channels: int, kind: torch.dtype):

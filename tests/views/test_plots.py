@@ -65,6 +65,7 @@ def test_draws_without_warnings_and_alike_each_time(name: str):
     assert 50 < height < 2000
 
 
+@pytest.mark.slow
 def test_nothing_is_left_open_or_changed():
     import matplotlib as mpl
     from matplotlib import _pylab_helpers
