@@ -66,6 +66,7 @@ def own_imports(path: Path) -> Iterator[tuple[str, bool, int]]:
                 yield (part if part in RANK or part == "views" else ""), node in lazy, node.lineno
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_arrows_point_one_way(path: Path):
     part = part_of(path)

@@ -208,6 +208,7 @@ def test_predict_an_unreadable_image_is_one_sentence(command, run_folder: Path, 
     assert re.fullmatch(r"labkit: Can't read the image .*no\.png \(it is no image\): .*\n", err)
 
 
+@pytest.mark.slow
 def test_pretrain_writes_what_build_loads_and_lists_it(
     command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

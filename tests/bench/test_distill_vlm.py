@@ -180,6 +180,7 @@ def test_the_first_stage_alone_leaves_its_artefact_and_can_be_gone_on_with(metho
     assert {"scratch", method} <= set(distill(method, **arguments, out="run", resume=True).tests)
 
 
+@pytest.mark.slow
 def test_the_raw_epoch_form_knows_the_epochs_of_each_stage(tmp_path: Path):
     told = SMALL | {"e": "epoch", "stage1.e": "epoch", "intermediate.batch_size": 8}
     told |= {"intermediate.head_share": 0.5}

@@ -62,6 +62,7 @@ def toy():
     pair.KEPT.clear()
 
 
+@pytest.mark.slow
 def test_every_kind_of_job_runs(toy):
     jobs = list(lab04.jobs(toy, 1))
     kinds = {job["experiment"]: job for job in jobs}

@@ -357,6 +357,7 @@ def test_the_rosters_table_has_the_tables_student_too(vlm_found):
     assert matrix_table.roster(found, s) is None
 
 
+@pytest.mark.slow
 def test_many_budgets_are_drawn_as_curves(vlm_found, tmp_path: Path):
     found, s = vlm_found
     (axis,) = matrix_table.picture(found, s).axes

@@ -77,6 +77,7 @@ def test_the_head_learns_first_and_alone(s: SimpleNamespace):
     assert rates == pytest.approx({"head": 0.03, "all": 1e-4})
 
 
+@pytest.mark.slow
 def test_stored_features_train_the_same_head(s: SimpleNamespace):
     """The head stage from the bank equals the one that runs the frozen network in every step."""
     heads = []
@@ -120,6 +121,7 @@ def test_the_bank_is_that_of_the_teacher_and_kept_for_what_it_holds(s: SimpleNam
     assert pair.teacher_bank(s, 0, 2, other, ("logits",)) is not bank, "another teacher of the same labels"
 
 
+@pytest.mark.slow
 def test_all_methods_start_from_the_same_student(s: SimpleNamespace, teacher):
     model, _ = teacher
     names = [name for name in methods.available() if not methods.asks_vlm(name)]
@@ -130,6 +132,7 @@ def test_all_methods_start_from_the_same_student(s: SimpleNamespace, teacher):
     assert not torch.equal(pair.create(s, "scratch", 1, 2).student.head.weight, nets[0].head.weight)
 
 
+@pytest.mark.slow
 def test_controls_need_no_teacher_unless_they_distil(s: SimpleNamespace):
     pair.KEPT.clear()
     assert pair.create(s, "label_smoothing", 0, 2).teacher is None

@@ -40,6 +40,7 @@ def test_a_model_without_weights_encodes(benchmarks, dtype: torch.dtype):
     assert (images[0] - images[1]).abs().max() > 1e-4, "it sees the image"
 
 
+@pytest.mark.slow
 def test_every_step_but_the_first_of_a_stage_is_counted(benchmarks):
     full_size, stage1 = benchmarks
     register_aviary_clip()

@@ -139,6 +139,7 @@ def test_the_control_has_the_same_steps(s: SimpleNamespace, tmp_path):
     assert len(adapt(net, module, then=methods.create("scratch", student=net), **in_epochs).losses) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "kept"),
     [

@@ -209,6 +209,7 @@ def test_settings_are_complete(name: str):
     assert settings.batches[0] == 1
 
 
+@pytest.mark.slow
 def test_figures_are_drawn():
     import labkit.views.latency as draw
     from labkit.views.figures import png

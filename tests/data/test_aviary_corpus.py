@@ -70,6 +70,7 @@ def test_indices_of_the_benchmark_and_of_pre_training_do_not_meet() -> None:
     assert first["wild"] + 10**9 * corpus._VIEWS < first["generic"]
 
 
+@pytest.mark.slow
 def test_benchmark_photographs_are_not_among_those_of_pre_training() -> None:
     benchmark = load("aviary", size="mini", image_size=16)
     theirs = pretraining(500, image_size=16).images[:, 0].flatten(1)

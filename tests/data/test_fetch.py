@@ -93,6 +93,7 @@ def test_download_true_fetches_into_root(address: str, tmp_path: Path, alone: Pa
     assert not alone.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["cut off", "wrong checksum", "not there"])
 def test_a_broken_download_leaves_nothing_to_read(
     address: str, monkeypatch: pytest.MonkeyPatch, fault: str

@@ -79,6 +79,7 @@ def test_a_bank_without_augmentation_trains_without():
         assert not batch.view.any()
 
 
+@pytest.mark.slow
 def test_each_stage_is_given_the_banks_that_saw_its_images():
     both = {"still": pixels(), "moving": pixels(**VIEWS)}
     found = seen(both, [{"views": "original"}, {}, {"views": 1}])

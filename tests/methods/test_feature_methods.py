@@ -217,6 +217,7 @@ def test_parts_up_to_a_layer_of_a_vit():
         assert blocks == set(range(max(blocks) + 1))
 
 
+@pytest.mark.slow
 def test_takd_trains_one_link_after_the_other(digits):
     method = create("takd", student=student(), teacher=teacher(), assistant=["small", "tiny"])
     assert [stage.name for stage in method.stages()] == ["assistant 1", "assistant 2", "student"]
@@ -264,6 +265,7 @@ def test_a_head_that_was_never_trained_is_noticed(digits):
         engine.fit(method, digits, steps=1, progress=False)
 
 
+@pytest.mark.slow
 def test_a_trained_teacher_is_no_reason_to_warn(digits):
     net = teacher()
     engine.fit(create("scratch", student=net), digits, steps=60, batch_size=32, lr=0.01, progress=False)

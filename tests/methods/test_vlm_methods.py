@@ -236,6 +236,7 @@ def test_stored_features_stand_for_the_model(name, key, batch):
         torch.testing.assert_close(found[term], wanted[term])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kd_clip", "vl2lite", "dait"])
 def test_bank_and_loop_train_alike(name, digits):
     runs = []
@@ -280,6 +281,7 @@ def test_a_bank_of_views_shows_its_views(digits):
 # What is trained, and what is left -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ASKING)
 def test_the_model_is_frozen_and_stays_behind(name, digits, tmp_path):
     method = made(name, 10)

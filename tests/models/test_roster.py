@@ -104,6 +104,7 @@ def test_impossible_residual_networks_are_refused(settings: dict):
         build("tiny", 3, **settings)
 
 
+@pytest.mark.slow
 def test_published_vit_of_lab_09_runs_through_both_paths_from_its_configuration():
     """`gpu`'s backbone at its real size with random weights: transformers' wrapper and our build agree."""
     from transformers import TimmWrapperConfig, TimmWrapperForImageClassification

@@ -43,6 +43,7 @@ def case(request):
     return request.param, model, images, model(images)
 
 
+@pytest.mark.slow
 def test_logits_are_the_librarys(case):
     _, model, images, out = case
     with torch.no_grad():
@@ -52,6 +53,7 @@ def test_logits_are_the_librarys(case):
     assert out.embedding.shape == (2, model.embedding_dim)
 
 
+@pytest.mark.slow
 def test_maps_sit_at_their_strides(case):
     name, model, images, out = case
     assert len(out.maps) == 4
@@ -67,6 +69,7 @@ def test_maps_sit_at_their_strides(case):
         assert out.final_map.shape[1] == model.map_channels[-1]
 
 
+@pytest.mark.slow
 def test_a_loss_on_any_feature_reaches_the_first_layer(case):
     _, model, _, out = case
     first = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).weight

@@ -67,6 +67,7 @@ def test_the_towers_maps_suit_64_pixels(vlm):
     assert [m.shape[-1] for m in maps] == [16, 8, 4, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["aviary-clip", "ViT-B-32", "ViT-B-16"])
 def test_features_are_open_clips(name):
     register_aviary_clip()
@@ -89,6 +90,7 @@ def test_features_are_open_clips(name):
     assert wrapped.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_convnext_xxlarge_runs_through_the_wrapper():
     with torch.device("meta"):  # 1.2 billion parameters
         clip = open_clip.create_model("convnext_xxlarge", device="meta")
@@ -99,6 +101,7 @@ def test_convnext_xxlarge_runs_through_the_wrapper():
     assert vlm.zero_shot([TEXTS, TEXTS]).shape == (3, 1024)
 
 
+@pytest.mark.slow
 def test_published_weights_come_from_the_cache_with_their_own_statistics(tmp_path, monkeypatch):
     from huggingface_hub import constants
     from open_clip import factory

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "solutions").glob("[0-9][0-9]_*.py"))
 
 
+@pytest.mark.slow
 def test_sources_notebooks_and_solutions_agree():
     start = time.process_time()
     assert len(build(check=True)) == len(NAMES)

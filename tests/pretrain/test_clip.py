@@ -183,6 +183,7 @@ def test_bad_amounts_are_refused(tmp_path, bad):
         pretrain(tmp_path, **{"size": "test", **bad})
 
 
+@pytest.mark.slow
 def test_what_ships_knows_a_lot_and_not_everything():
     """Zero-shot between 40 and 75 % on the test split, and the shipped file is the one that was measured."""
     entry = manifest.entries()["weights/aviary-clip/model.safetensors"]

@@ -235,6 +235,7 @@ def test_the_recipe_leaves_files_that_load_like_the_published_ones(tmp_path, mon
     assert backbone(torch.rand(2, 3, 64, 64))["patches"].shape == (2, 64, 32)
 
 
+@pytest.mark.slow
 def test_the_shipped_miniature_tells_birds_apart():
     bench = data.load("aviary", size="mini")
     backbone = load_backbone("aviary-dinov2")
